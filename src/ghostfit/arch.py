@@ -1,0 +1,211 @@
+"""An architecture is a value: what a network is made of, with no weights and no torch.
+
+`Arch` describes a stem, stages of universal Ghost blocks and a head, as frozen dataclasses that turn into JSON and
+back. Its `id`, a hash of the canonical JSON, keys caches, measurements, runs and exports.
+
+The universal Ghost block unites GhostNet (arXiv 1911.11907), GhostNetV2 (arXiv 2211.12905), MobileNetV2 to V4
+(arXiv 1801.04381, 1905.02244, 2404.10518) and EfficientNet-Lite: each is a setting of its fields.
+
+>>> arch = Arch(stem=Stem(out=16), stages=(Stage(out=16, blocks=(Block(mid=16),)),), head=Head(conv=64))
+>>> Arch.from_json(arch.to_json()) == arch
+True
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+ACTIVATIONS = ("relu", "relu6", "hard_swish", "silu", "none")
+SCHEMA = "ghostfit.arch/1"
+
+
+@dataclass(frozen=True)
+class Stem:
+    """The first convolution: dense, with batch norm and activation."""
+
+    out: int
+    kernel: int = 3
+    stride: int = 2
+    act: str = "relu"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One universal Ghost block; its output width is its stage's.
+
+    ``kind="ghost"``: [depthwise `start_kernel`] -> expand to `mid` (a pointwise convolution as a Ghost module of ratio
+    `ratio`) [+ DFC gate] -> [depthwise `kernel`, carries the stride] -> [SE] -> project (Ghost module of the stage's
+    `project_ratio`) + shortcut. ``kind="conv"``: one dense `kernel` x `kernel` convolution with batch norm and
+    activation, no shortcut (the 'cn' block of MobileNetV4).
+
+    The shortcut is the identity wherever stride is 1 and the widths agree; elsewhere it is a depthwise
+    `shortcut_kernel` + pointwise pair (GhostNet, figure 3), or absent when `shortcut_kernel` is 0.
+    """
+
+    kind: Literal["ghost", "conv"] = "ghost"
+    mid: int = 0  # channels after the expansion; 0: no expansion, a depthwise-separable block
+    stride: int = 1
+    start_kernel: int = 0  # depthwise before the expansion; 0: none
+    kernel: int = 3  # depthwise on the expanded maps; 0: none (then a stride above 1 falls to `start_kernel`)
+    ratio: int = 1  # Ghost ratio s of the expansion; 1: a plain convolution
+    cheap_kernel: int = 3  # kernel d of the cheap operations, of the expansion and of the projection
+    se: int = 0  # channels inside squeeze-and-excitation; 0: none
+    dfc: bool = False  # decoupled fully connected attention on the expansion (GhostNetV2)
+    act: str = "relu"
+    mid_act: bool = True  # activation after the depthwise convolution (GhostNet has none)
+    shortcut_kernel: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Blocks of one output width. A stride may only stand in the first block."""
+
+    out: int
+    blocks: tuple[Block, ...]
+    project_ratio: int = 1  # Ghost ratio of every projection in the stage: residual sums need one channel order
+
+
+@dataclass(frozen=True)
+class Head:
+    """Classifier: 1x1 convolution to `conv` with batch norm -> global average pool -> `hidden` -> class scores."""
+
+    conv: int = 0  # 0: pool the last stage directly
+    hidden: int = 0  # 0: no layer between pool and classifier
+    hidden_norm: bool = False  # the hidden layer has batch norm and no bias (MobileNetV4), else a bias
+    act: str = "relu"
+
+
+@dataclass(frozen=True)
+class Arch:
+    """A whole network as a value. See the module's docstring.
+
+    `size_hw` is the input size in pixels. `branches` > 0 is the re-parameterised training form (GhostNetV3, section 3)
+    with that many parallel convolutions; `deployed()` gives the form that runs.
+    """
+
+    stem: Stem
+    stages: tuple[Stage, ...]
+    head: Head
+    num_classes: int = 1000
+    size_hw: tuple[int, int] = (224, 224)
+    in_channels: int = 3
+    bn_eps: float = 1e-5
+    padding: Literal["symmetric", "same"] = "symmetric"  # "same": TensorFlow's rule, the odd pixel right and below
+    branches: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @cached_property
+    def id(self) -> str:
+        """12 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict with a ``schema`` entry, ready for JSON."""
+        return {"schema": SCHEMA, **dataclasses.asdict(self)}
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces. Equal archs give equal text."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Arch:
+        """Inverse of `to_dict`. Raises ValueError that names a wrong or missing field."""
+        fields = dict(data)
+        schema = fields.pop("schema", SCHEMA)
+        if schema != SCHEMA:
+            raise ValueError(f"architecture of schema {schema!r}; this version reads {SCHEMA!r}")
+        try:
+            fields["stem"] = Stem(**fields["stem"])
+            fields["head"] = Head(**fields["head"])
+            fields["stages"] = tuple(
+                Stage(**{**stage, "blocks": tuple(Block(**block) for block in stage["blocks"])})
+                for stage in fields["stages"]
+            )
+            height, width = fields.get("size_hw", (224, 224))
+            fields["size_hw"] = (height, width)
+            return cls(**fields)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not an architecture: {error}; write one with Arch.to_json()") from error
+
+    @classmethod
+    def from_json(cls, text: str) -> Arch:
+        """Inverse of `to_json`. Raises ValueError on text that is no architecture."""
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"architecture is not JSON: {error}") from error
+        if not isinstance(data, dict):
+            raise ValueError(f"architecture must be a JSON object, got {type(data).__name__}")
+        return cls.from_dict(data)
+
+    def replace(self, **changes: Any) -> Arch:
+        """A copy with the given fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def deployed(self) -> Arch:
+        """The same network without training branches."""
+        return self.replace(branches=0)
+
+
+def make_divisible(value: float, divisor: int = 8, floor: float = 0.9) -> int:
+    """Nearest multiple of `divisor`, at least `divisor`, never below `floor` x `value` (MobileNet's rule).
+
+    >>> make_divisible(16 * 1.3, 4)
+    20
+    """
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < floor * value else rounded
+
+
+def memory_slots(channels: int, ratio: int) -> tuple[int, ...]:
+    """Slot number of each channel, in memory order, of a feature map that a Ghost module of `ratio` writes.
+
+    Primary map i has slot ``i * ratio``; its cheap maps the slots after it. In memory the primaries come first, then
+    the cheap maps, cut to `channels`. The slots are always 0..channels-1 in some order.
+
+    >>> memory_slots(6, 2)
+    (0, 2, 4, 1, 3, 5)
+    >>> memory_slots(4, 1)
+    (0, 1, 2, 3)
+    """
+    primaries = -(-channels // ratio)
+    order = [i * ratio for i in range(primaries)]
+    order += [i * ratio + j for i in range(primaries) for j in range(1, ratio)]
+    return tuple(order[:channels])
+
+
+def _check(arch: Arch) -> None:
+    if not arch.stages or any(not stage.blocks for stage in arch.stages):
+        raise ValueError("an architecture needs at least one stage and each stage at least one block")
+    if arch.num_classes < 1 or arch.in_channels < 1 or min(arch.size_hw) < 1:
+        raise ValueError(
+            f"num_classes={arch.num_classes}, in_channels={arch.in_channels}, size_hw={arch.size_hw}: all must be positive"
+        )
+    if arch.padding not in ("symmetric", "same"):
+        raise ValueError(f"padding={arch.padding!r}; allowed: 'symmetric', 'same'")
+    for number, stage in enumerate(arch.stages):
+        for index, block in enumerate(stage.blocks):
+            where = f"stage {number} block {index}"
+            if block.kind not in ("ghost", "conv"):
+                raise ValueError(f"{where}: kind={block.kind!r}; allowed: 'ghost', 'conv'")
+            if index and block.stride != 1:
+                raise ValueError(f"{where}: stride {block.stride}; only a stage's first block may have a stride")
+            if block.stride > 1 and not block.kernel and not block.start_kernel:
+                raise ValueError(f"{where}: stride {block.stride} needs a depthwise kernel to carry it")
+            if block.act not in ACTIVATIONS:
+                raise ValueError(f"{where}: act={block.act!r}; allowed: {', '.join(ACTIVATIONS)}")
+            kernels = (block.kernel, block.start_kernel, block.shortcut_kernel, block.cheap_kernel)
+            if any(kernel and kernel % 2 == 0 for kernel in kernels):
+                raise ValueError(f"{where}: kernels must be odd, got {kernels}")
+            if block.ratio < 1 or stage.project_ratio < 1:
+                raise ValueError(f"{where}: Ghost ratios start at 1 (a plain convolution)")
+            if block.mid == 0 and (block.ratio > 1 or block.dfc):
+                raise ValueError(f"{where}: Ghost ratio and DFC act on the expansion; mid=0 has none")
