@@ -1,0 +1,1 @@
+"""Vision without torch: images in, results out. Reading and preparing, decoding, metrics, calibration, drawing."""
