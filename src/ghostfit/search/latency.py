@@ -1,0 +1,94 @@
+"""Latency of an architecture, measured on the file that would be shipped, remembered in a plain JSON-lines store.
+
+An entry is keyed by architecture, device, runtime with version, threads and file format version: a figure is reused
+only where it would be measured again the same way. Weights do not change the time, so the exported file of an
+architecture with fresh weights stands for all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ghostfit.arch import Arch
+from ghostfit.run import describe_machine
+from ghostfit.runtime.bench import Latency, measure_latency
+
+EXPORT_VERSION = 1  # raise when the exported graph changes, so that older figures are measured again
+
+
+def cache_folder() -> Path:
+    """Folder of everything remembered between runs: ``$GHOSTFIT_CACHE``, or ghostfit in the user's cache folder."""
+    if given := os.environ.get("GHOSTFIT_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ghostfit"
+
+
+@dataclass
+class LatencyStore:
+    """Measured latencies of one device, runtime and thread count, in one JSON-lines file.
+
+    `export` turns an architecture into the bytes of its file. Several processes may append to one store.
+    """
+
+    export: Callable[[Arch], bytes]
+    path: Path = field(default_factory=lambda: cache_folder() / "latency.jsonl")
+    runtime: str = "onnxruntime"
+    threads: int = 1
+    budget_s: float = 0.6
+    _known: dict[str, Latency] = field(default_factory=dict, repr=False)
+    num_measured: int = 0
+
+    def __post_init__(self) -> None:
+        self._known = {entry["key"]: Latency.from_dict(entry["latency"]) for entry in _read(self.path)}
+
+    def measure(self, arch: Arch) -> Latency:
+        """Median and p90 latency of `arch` at batch 1; measured once, then remembered."""
+        key = self.key(arch)
+        if key not in self._known:
+            shape = (1, arch.in_channels, *arch.size_hw)
+            latency = measure_latency(
+                self.export(arch), shape, runtime=self.runtime, threads=self.threads, budget_s=self.budget_s
+            )
+            self._remember(key, arch, latency)
+        return self._known[key]
+
+    def key(self, arch: Arch) -> str:
+        """What a figure depends on, as text."""
+        machine = describe_machine()
+        device = f"{machine['processor']} x{machine['cores']} {machine['system']} {platform.node()}"
+        return "|".join([arch.deployed().id, device, _runtime_version(self.runtime), f"t{self.threads}", f"e{EXPORT_VERSION}"])
+
+    def _remember(self, key: str, arch: Arch, latency: Latency) -> None:
+        self._known[key] = latency
+        self.num_measured += 1
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"key": key, "arch_id": arch.id, "latency": latency.to_dict()}) + "\n"
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(line)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Entries of a store; a damaged line is passed over and measured again."""
+    if not path.is_file():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(entry, dict) and {"key", "latency"} <= set(entry):
+            entries.append(entry)
+    return entries
+
+
+def _runtime_version(runtime: str) -> str:
+    from importlib import metadata
+
+    return f"{runtime} {metadata.version(runtime)}"
