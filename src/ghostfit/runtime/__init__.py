@@ -1,0 +1,1 @@
+"""The edge runtime, without torch: bundles, backends, prediction, measuring and scoring."""
