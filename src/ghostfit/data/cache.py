@@ -19,16 +19,15 @@ import shutil
 import socket
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ghostfit.data.dataset import ArraySource, Dataset, Sample, Skipped
+from ghostfit.data.parallel import map_samples
 from ghostfit.run import write_atomically
 from ghostfit.vision.prepare import Prepare, read_image
 
@@ -82,26 +81,19 @@ def build_cache(
     """
     if in_memory is None:
         in_memory = all(isinstance(sample.source, ArraySource) for sample in dataset.samples)
-    threads = num_threads or os.cpu_count() or 1
     if in_memory:
-        cached = _build_in_memory(dataset, prepare, threads, progress)
+        cached = _build_in_memory(dataset, prepare, num_threads, progress)
     else:
         folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
         entry = folder / f"{dataset.name[:40]}-{_key(dataset, prepare)}"
         cached = _open_entry(entry, dataset, prepare) or _build_entry(
-            entry, dataset, prepare, threads, max_disk_bytes, progress
+            entry, dataset, prepare, num_threads, max_disk_bytes, progress
         )
     if not cached.valid.any():
         raise ValueError(
             f"none of the {len(dataset)} images of {dataset.root} can be decoded: {cached.skipped[0].reason}"
         )
     return cached
-
-
-def decode_images(samples: Sequence[Sample], prepare: Prepare, num_threads: int) -> Iterator[NDArray[np.uint8] | str]:
-    """Each sample's image as `prepare` resizes it, (H, W, C), uint8, or the reason why there is none; in order."""
-    with ThreadPoolExecutor(num_threads, thread_name_prefix="decode") as pool:
-        yield from pool.map(_decode, samples, repeat(prepare))
 
 
 def _decode(sample: Sample, prepare: Prepare) -> NDArray[np.uint8] | str:
@@ -112,11 +104,12 @@ def _decode(sample: Sample, prepare: Prepare) -> NDArray[np.uint8] | str:
 
 
 def _fill(
-    images: NDArray[np.uint8], dataset: Dataset, prepare: Prepare, start: int, stop: int, num_threads: int
+    images: NDArray[np.uint8], dataset: Dataset, prepare: Prepare, start: int, stop: int, num_threads: int | None
 ) -> dict[int, str]:
     """Decode rows start..stop into `images`; gives the reasons of those that failed."""
     failed: dict[int, str] = {}
-    for index, image in enumerate(decode_images(dataset.samples[start:stop], prepare, num_threads), start=start):
+    decoded = map_samples(lambda sample: _decode(sample, prepare), dataset.samples[start:stop], num_threads)
+    for index, image in enumerate(decoded, start=start):
         if isinstance(image, str):
             failed[index] = image
             images[index] = 0
@@ -125,7 +118,9 @@ def _fill(
     return failed
 
 
-def _build_in_memory(dataset: Dataset, prepare: Prepare, num_threads: int, progress: Progress | None) -> CachedImages:
+def _build_in_memory(
+    dataset: Dataset, prepare: Prepare, num_threads: int | None, progress: Progress | None
+) -> CachedImages:
     images = np.zeros(_shape(dataset, prepare), np.uint8)
     failed: dict[int, str] = {}
     for start in range(0, len(dataset), CHUNK):
@@ -152,10 +147,7 @@ def _key(dataset: Dataset, prepare: Prepare) -> str:
     rule = {name: getattr(prepare, name) for name in ("size_hw", "resize", "crop_pct", "interpolation", "in_channels")}
     if prepare.resize == "letterbox":
         rule["mean"] = prepare.mean  # the colour of the bars
-    digest = hashlib.sha256(f"{SCHEMA}{dataset.fingerprint}{sorted(rule.items())}".encode())
-    for sample in dataset.samples:
-        digest.update(sample.source.stamp().encode() + b"\n")
-    return digest.hexdigest()[:16]
+    return hashlib.sha256(f"{SCHEMA}{dataset.stamp()}{sorted(rule.items())}".encode()).hexdigest()[:16]
 
 
 def _open_entry(entry: Path, dataset: Dataset, prepare: Prepare) -> CachedImages | None:
@@ -181,7 +173,12 @@ def _open_entry(entry: Path, dataset: Dataset, prepare: Prepare) -> CachedImages
 
 
 def _build_entry(
-    entry: Path, dataset: Dataset, prepare: Prepare, num_threads: int, max_disk_bytes: int, progress: Progress | None
+    entry: Path,
+    dataset: Dataset,
+    prepare: Prepare,
+    num_threads: int | None,
+    max_disk_bytes: int,
+    progress: Progress | None,
 ) -> CachedImages:
     shape = _shape(dataset, prepare)
     _make_room(entry.parent, int(np.prod(shape)), max_disk_bytes)

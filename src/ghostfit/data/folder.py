@@ -178,12 +178,14 @@ def _entry_of(member: zipfile.ZipInfo, archive: Archive, skipped: list[Skipped])
         reason = "encrypted"
     elif (member.external_attr >> 16) & 0o170000 == 0o120000:
         reason = "a link, not a file"
+    elif member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        reason = f"compressed by method {member.compress_type}; only stored and deflated members are read"
     elif member.file_size > MAX_FILE_BYTES:
         reason = f"unpacks to {member.file_size // 2**20} MiB; at most {MAX_FILE_BYTES // 2**20} are read"
     if reason:
         skipped.append(Skipped(name, reason))
         return None
-    return Entry(parts, ZipSource(archive, member.filename, member.CRC), member.file_size)
+    return Entry(parts, ZipSource(archive, member), member.file_size)
 
 
 def _member_name(member: zipfile.ZipInfo) -> str:
