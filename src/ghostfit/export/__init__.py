@@ -1,0 +1,1 @@
+"""From torch networks to files that a runtime loads: ONNX, lowering, parity, bundles."""
