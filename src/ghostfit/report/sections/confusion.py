@@ -1,0 +1,128 @@
+"""Which classes are taken for which: the confusion matrix, and the figures of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ghostfit.report.markup import Markup, join, tag
+from ghostfit.report.read import RunData, as_rows
+from ghostfit.report.section import Row, Section, heading, intro, meter, more, table
+from ghostfit.report.svg import WIDE, figure, heat_map, responsive
+from ghostfit.report.units import finite, percent, whole
+
+CLASSES_SHOWN = 20
+CLASSES_ON_PHONE = 10
+PAIRS_SHOWN = 10
+ROWS_SHOWN = 20
+
+
+def confusion(run: RunData) -> Section:
+    """The matrix (of many classes, those most confused), the commonest mistakes and a row for each class."""
+    title = "What is taken for what"
+    matrix = _matrix(run.test.get("confusion"))
+    rows = as_rows(run.test.get("per_class"))
+    if not matrix and not rows:
+        return Section("confusion", title, None, "The test split was not scored in this run (test.json).")
+    parts: list[Markup | None] = []
+    if matrix:
+        names = _names(run, len(matrix))
+        parts += _draw(matrix, names)
+    if rows:
+        parts += _classes(rows)
+    return Section("confusion", title, join(parts), is_long=True)
+
+
+def _matrix(value: Any) -> list[list[int]]:
+    """A square table of counts; empty when it is none."""
+    if not isinstance(value, list) or not value or not all(isinstance(row, list) for row in value):
+        return []
+    if any(len(row) != len(value) for row in value):
+        return []
+    return [[max(int(finite(number) or 0), 0) for number in row] for row in value]
+
+
+def _names(run: RunData, num: int) -> list[str]:
+    for names in (run.test.get("class_names"), run.data.get("class_names"), run.manifest.get("class_names")):
+        if isinstance(names, list) and len(names) == num:
+            return [str(name) for name in names]
+    return [f"class {index}" for index in range(num)]
+
+
+def _draw(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[Markup]:
+    """The matrix and the commonest mistakes, side by side where there is room."""
+    lead = (
+        "Down: what an image shows. Across: what the network said. Blue squares are right answers, orange ones mistakes; "
+        "the shade is the share of the class's images."
+    )
+    if len(names) > CLASSES_SHOWN:
+        lead += f" Of {len(names):,} classes these are the ones most confused with one another."
+
+    def draw(width: int) -> Markup:
+        most = CLASSES_SHOWN if width == WIDE else CLASSES_ON_PHONE
+        shown = most_confused(matrix, most)
+        part = [[matrix[i][j] for j in shown] for i in shown]
+        return heat_map(part, [names[i] for i in shown], min(width, 720), label="confusion matrix")
+
+    return [intro(lead), tag("div", figure(responsive(draw)), _pairs(matrix, names), class_="beside")]
+
+
+def most_confused(matrix: Sequence[Sequence[int]], most: int) -> list[int]:
+    """At most `most` classes, in their own order: those of the largest counts beside the diagonal.
+
+    >>> most_confused([[5, 0, 0], [0, 4, 2], [0, 1, 3]], 2)
+    [1, 2]
+    """
+    if len(matrix) <= most:
+        return list(range(len(matrix)))
+    shown: dict[int, None] = {}
+    for _, i, j in sorted(_mistakes(matrix), reverse=True):
+        for index in (i, j):
+            if len(shown) < most:
+                shown[index] = None
+    for index in range(len(matrix)):
+        if len(shown) < most:
+            shown[index] = None
+    return sorted(shown)
+
+
+def _mistakes(matrix: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:
+    return [(n, i, j) for i, row in enumerate(matrix) for j, n in enumerate(row) if n and i != j]
+
+
+def _pairs(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Markup:
+    mistakes = sorted(_mistakes(matrix), key=lambda entry: -entry[0])
+    if not mistakes:
+        return tag("p", "Not one mistake in the whole test split.")
+    rows = [
+        Row((names[i], names[j], whole(number), percent(number / (sum(matrix[i]) or 1))))
+        for number, i, j in mistakes[:PAIRS_SHOWN]
+    ]
+    heads = ("shown", "taken for", "images", "of its class")
+    return tag("div", heading("Commonest mistakes"), table(heads, rows, num_text=2))
+
+
+def _classes(rows: Sequence[dict[str, Any]]) -> list[Markup]:
+    ordered = sorted(rows, key=lambda row: finite(row.get("f1")) if finite(row.get("f1")) is not None else 2.0)
+    lead = "Recall: how many images of the class were found. Precision: how many answers of this name were right."
+    parts = [heading("Each class, the weakest first"), intro(lead), _class_table(ordered[:ROWS_SHOWN])]
+    if len(ordered) > ROWS_SHOWN:
+        parts.append(more(f"{len(ordered) - ROWS_SHOWN:,} further classes", _class_table(ordered[ROWS_SHOWN:])))
+    return parts
+
+
+def _class_table(rows: Sequence[dict[str, Any]]) -> Markup:
+    entries = [
+        Row(
+            (
+                str(row.get("name")),
+                whole(row.get("num_images")),
+                percent(row.get("recall")),
+                percent(row.get("precision")),
+                percent(row.get("f1")),
+                meter(finite(row.get("f1")) or 0.0),
+            )
+        )
+        for row in rows
+    ]
+    return table(("class", "images", "recall", "precision", "F1", ""), entries)
