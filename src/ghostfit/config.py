@@ -2,61 +2,90 @@
 
 >>> @dataclass(frozen=True, kw_only=True)
 ... class Demo:
+...     data: str = argument("folder of labelled images")
 ...     time_s: float | None = option(None, "wall-clock limit, such as 90s, 20m or 2h", unit="duration")
 ...     seed: int = option(0, "seed of every random choice")
 >>> parser = argparse.ArgumentParser()
 >>> add_flags(parser, Demo)
->>> from_args(Demo, parser.parse_args(["--time", "20m"]))
-Demo(time_s=1200.0, seed=0)
+>>> from_args(Demo, parser.parse_args(["flowers/", "--time", "20m"]))
+Demo(data='flowers/', time_s=1200.0, seed=0)
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import re
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-__all__ = ["add_flags", "dataclass", "from_args", "from_dict", "option", "parse_duration_s", "parse_size_hw", "to_dict"]
+__all__ = [
+    "add_flags",
+    "argument",
+    "dataclass",
+    "flag_of",
+    "from_args",
+    "from_dict",
+    "option",
+    "parse_duration_s",
+    "parse_size_hw",
+    "to_dict",
+]
 
 C = TypeVar("C")
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
+WANTED = {int: "a whole number", float: "a number"}
 
 
 def option(default: Any, help: str, *, unit: Literal["", "duration", "size"] = "") -> Any:
-    """A configuration field: its default, one sentence of help, and how its text is parsed."""
+    """A configuration field that is a flag: its default, one sentence of help, and how its text is parsed."""
     return field(default=default, metadata={"help": help, "unit": unit})
 
 
-def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
-    """Add a flag for each field made by `option`: ``latency_ms`` gives ``--latency-ms``, ``time_s`` gives ``--time``.
+def argument(help: str, *, default: Any = MISSING) -> Any:
+    """A configuration field that is given by its place on the command line, and needed unless it has a `default`.
 
-    A flag that is not given leaves the field's default; booleans get ``--x / --no-x``.
+    A field of type ``tuple[X, ...]`` takes all the places that are left.
+    """
+    return field(default=default, metadata={"help": help, "unit": "", "is_positional": True})
+
+
+def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
+    """Add the command line of `config`: places for fields made by `argument`, flags for those made by `option`.
+
+    ``latency_ms`` gives ``--latency-ms``, ``time_s`` gives ``--time``; a flag that is not given leaves the field's
+    default. Booleans get ``--x / --no-x``.
     """
     hints = typing.get_type_hints(config)
     for entry in dataclasses.fields(config):
         if "help" not in entry.metadata:
             continue
-        arguments: dict[str, Any] = {"dest": entry.name, "default": argparse.SUPPRESS, "help": _help(entry)}
-        kind = _base_type(hints[entry.name])
-        if kind is bool:
+        arguments: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(entry)}
+        kinds = _kinds(hints[entry.name])
+        if bool in kinds:
             arguments["action"] = argparse.BooleanOptionalAction
-        elif typing.get_origin(kind) is Literal:
-            arguments["choices"] = typing.get_args(kind)
         else:
-            arguments["type"] = _parser_of(kind, entry.metadata["unit"])
-            arguments["metavar"] = _metavar(kind, entry.metadata["unit"])
-        parser.add_argument(_flag(entry), **arguments)
+            arguments["type"] = _parser_of(kinds, entry.metadata["unit"])
+            arguments["metavar"] = _metavar(kinds, entry.metadata["unit"])
+        if "is_positional" in entry.metadata:
+            parser.add_argument(entry.name, **{**arguments, **_places(entry, kinds)})
+        else:
+            parser.add_argument(flag_of(entry), dest=entry.name, **arguments)
 
 
 def from_args(config: type[C], args: argparse.Namespace, **given: Any) -> C:
     """The configuration that the parsed flags describe; `given` are further fields."""
     known = {entry.name for entry in dataclasses.fields(config)}  # type: ignore[arg-type]
-    return config(**{name: value for name, value in vars(args).items() if name in known}, **given)
+    values = {name: value for name, value in vars(args).items() if name in known}
+    return config(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}, **given
+    )
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -70,7 +99,7 @@ def from_dict(config: type[C], data: Mapping[str, Any]) -> C:
     unknown = sorted(set(data) - set(entries))
     if unknown:
         raise ValueError(f"unknown setting {', '.join(unknown)}; allowed: {', '.join(sorted(entries))}")
-    return config(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+    return config(**{name: _frozen(value) for name, value in data.items()})
 
 
 def parse_duration_s(text: str) -> float:
@@ -100,43 +129,90 @@ def parse_size_hw(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
-def _flag(entry: dataclasses.Field[Any]) -> str:
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(part) for part in value) if isinstance(value, list) else value
+
+
+def flag_of(entry: dataclasses.Field[Any]) -> str:
+    """The flag of a field: its name without a unit that its text carries itself."""
     name = entry.name.removesuffix("_s") if entry.metadata["unit"] == "duration" else entry.name
     name = name.removesuffix("_hw") if entry.metadata["unit"] == "size" else name
     return "--" + name.replace("_", "-")
 
 
 def _help(entry: dataclasses.Field[Any]) -> str:
-    text = str(entry.metadata["help"]).replace("%", "%%")
-    return text if entry.default in (None, "") else f"{text} (default: {entry.default})"
+    text = str(entry.metadata["help"])
+    if entry.default not in (None, "", (), MISSING):
+        text += f" (default: {_text_of(entry.default, entry.metadata['unit'])})"
+    return text.replace("%", "%%")
 
 
-def _base_type(hint: Any) -> Any:
-    """The type without ``| None``."""
+def _text_of(value: Any, unit: str) -> str:
+    """`value` as it would be written on the command line."""
+    if unit == "duration":
+        return f"{value:g}s"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ("x" if unit == "size" else ",").join(str(part) for part in value)
+    return str(value)
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """The types that a field may have, without None."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        rest = [part for part in typing.get_args(hint) if part is not type(None)]
-        return rest[0]
-    return hint
+        return tuple(part for part in typing.get_args(hint) if part is not type(None))
+    return (hint,)
 
 
-def _parser_of(kind: Any, unit: str) -> Callable[[str], Any]:
-    parse: Callable[[str], Any] = {"duration": parse_duration_s, "size": parse_size_hw}.get(unit, kind)
-    if typing.get_origin(kind) is tuple and unit != "size":
-        inner = typing.get_args(kind)[0]
-        parse = lambda text: tuple(inner(part) for part in text.split(",") if part)  # noqa: E731
-
-    def parse_or_explain(text: str) -> Any:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return parse_or_explain
+def _places(entry: dataclasses.Field[Any], kinds: tuple[Any, ...]) -> dict[str, Any]:
+    is_needed = entry.default is MISSING
+    if typing.get_origin(kinds[0]) is not tuple:
+        return {"metavar": entry.name.upper()} | ({} if is_needed else {"nargs": "?"})
+    inner = typing.get_args(kinds[0])[:1]
+    one = entry.name.upper().removesuffix("S")
+    return {"metavar": one, "nargs": "+" if is_needed else "*", "type": _parser_of(inner, "")}
 
 
-def _metavar(kind: Any, unit: str) -> str:
+def _parser_of(kinds: tuple[Any, ...], unit: str) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        problems = []
+        for kind in kinds:
+            try:
+                return _parse(text, kind, unit)
+            except ValueError as error:
+                problems.append(str(error))
+        raise argparse.ArgumentTypeError(" and ".join(problems))
+
+    return parse
+
+
+def _parse(text: str, kind: Any, unit: str) -> Any:
+    if unit:
+        return parse_duration_s(text) if unit == "duration" else parse_size_hw(text)
+    if typing.get_origin(kind) is Literal:
+        choices = {str(choice): choice for choice in typing.get_args(kind)}
+        if text not in choices:
+            raise ValueError(f"{text!r} is not one of: {', '.join(choices)}")
+        return choices[text]
+    if typing.get_origin(kind) is tuple:
+        return tuple(_parse(part, typing.get_args(kind)[0], "") for part in text.split(",") if part)
+    try:
+        value = kind(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not {WANTED.get(kind, 'understood')}") from error
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{text!r} is not {WANTED[kind]}")
+    return value
+
+
+def _metavar(kinds: tuple[Any, ...], unit: str) -> str:
     if unit:
         return {"duration": "TIME", "size": "SIZE"}[unit]
-    if typing.get_origin(kind) is tuple:
-        return "A,B,..."
-    return {int: "N", float: "X", str: "TEXT"}.get(kind, "VALUE")
+    names = []
+    for kind in kinds:
+        if typing.get_origin(kind) is Literal:
+            names += [str(choice) for choice in typing.get_args(kind)]
+        else:
+            names.append("A,B,..." if typing.get_origin(kind) is tuple else METAVARS.get(kind, "VALUE"))
+    return names[0] if len(names) == 1 else "{" + ",".join(names) + "}"
