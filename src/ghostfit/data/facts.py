@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ DRAFT_PIXELS = 2_000_000  # a larger JPEG is decoded at 1/2, 1/4 or 1/8: 4 times
 KEPT_FILES = 50  # facts of so many datasets are kept; about 0.5 KB an image
 SCHEMA = "ghostfit.facts/1"
 OK, EMPTY, TRUNCATED, UNREADABLE, MISSING = range(5)
+Table: TypeAlias = NDArray[Any]  # (N,) of ROW
 ROW = np.dtype(
     [
         ("problem", "u1"),  # OK, EMPTY, TRUNCATED, UNREADABLE or MISSING
@@ -56,24 +57,12 @@ ROW = np.dtype(
 class ImageFacts:
     """A row of `ROW` for each sample, and the reason for each that can't be decoded."""
 
-    table: NDArray[Any]
+    table: Table
     reasons: dict[int, str]
 
     def broken(self) -> dict[int, str]:
         """Index -> reason of the samples that can't be decoded; leave them out of the splits."""
         return dict(self.reasons)
-
-    def groups(self) -> list[int]:
-        """A number for each sample, equal for equal pixels however they are stored; what `make_splits` keeps
-        together."""
-        groups = list(range(len(self.table)))
-        first_of: dict[int, int] = {}
-        for index, (problem, key) in enumerate(
-            zip(self.table["problem"], self.table["pixel_hash"].tolist(), strict=True)
-        ):
-            if problem == OK:
-                groups[index] = first_of.setdefault(key, index)
-        return groups
 
 
 def measure_images(

@@ -59,7 +59,7 @@ def group_identical_files(dataset: Dataset) -> list[int]:
     """A number for each sample, equal for equal bytes. Only files of one size are read; one that can't be read is
     alone.
 
-    Images that are equal but stored differently are found by `ghostfit.data.facts`, which decodes them.
+    Images that are equal but stored differently are found by `ghostfit.data.duplicates`, from decoded images.
     """
     same_size: dict[int, list[int]] = {}
     for index, sample in enumerate(dataset.samples):

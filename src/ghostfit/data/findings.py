@@ -1,0 +1,233 @@
+"""What the check can find: one row of `KINDS` for each finding, with its meaning and what to do. Ids never change.
+
+`docs/checks.md` holds the same table (`as_markdown`).
+
+>>> KINDS["GF505"].title
+'identical images with different labels'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Severity = Literal["error", "warning", "info"]
+SHOWN_ITEMS = 200  # of a finding, in JSON; the count tells of the rest
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A finding that can be made."""
+
+    severity: Severity
+    title: str
+    meaning: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A finding that was made. `items` are the ids of the images or classes concerned, `groups` those that belong
+    together."""
+
+    id: str
+    severity: Severity
+    title: str
+    meaning: str
+    remedy: str
+    count: int
+    detail: str
+    items: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready dict, with at most `SHOWN_ITEMS` items and groups."""
+        return {
+            **{
+                name: getattr(self, name)
+                for name in ("id", "severity", "title", "meaning", "remedy", "count", "detail")
+            },
+            "items": list(self.items[:SHOWN_ITEMS]),
+            "groups": [list(group) for group in self.groups[:SHOWN_ITEMS]],
+        }
+
+
+def make_finding(
+    id: str, items: tuple[str, ...], detail: str = "", groups: tuple[tuple[str, ...], ...] = (), *, count: int = 0
+) -> Finding:
+    """A finding of kind `id`; `count` is the number of groups, else of items, unless given."""
+    kind = KINDS[id]
+    total = count or len(groups) or len(items)
+    return Finding(id, kind.severity, kind.title, kind.meaning, kind.remedy, total, detail, items, groups)
+
+
+def as_markdown() -> str:
+    """The table of all findings."""
+    rows = [f"| {id} | {kind.severity} | {kind.title} | {kind.meaning} | {kind.remedy} |" for id, kind in KINDS.items()]
+    return "\n".join(["| id | severity | found | what it means | what to do |", "|---|---|---|---|---|", *rows]) + "\n"
+
+
+KINDS: Mapping[str, Kind] = {
+    # 1: files
+    "GF101": Kind(
+        "error",
+        "unreadable images",
+        "The file is damaged, or is no image in spite of its name. It is left out of every split.",
+        "Copy it again from its source, or delete it.",
+    ),
+    "GF102": Kind(
+        "error",
+        "truncated images",
+        "The file ends too early, as after a broken copy or download. It is left out of every split.",
+        "Copy it again from its source, or delete it.",
+    ),
+    "GF103": Kind(
+        "error",
+        "empty files",
+        "The file has no bytes. It is left out of every split.",
+        "Copy it again from its source, or delete it.",
+    ),
+    "GF104": Kind(
+        "error",
+        "files that vanished",
+        "The file was listed but was gone when it was read. It is left out of every split.",
+        "Restore it, and don't change the data while it is read.",
+    ),
+    "GF105": Kind(
+        "info",
+        "entries passed over",
+        "A file that is no image, has no label, or may not be read is no part of the data set.",
+        "Nothing, if they are none of your images; else move each into the folder of its class.",
+    ),
+    # 2: how pixels are stored
+    "GF201": Kind(
+        "info",
+        "rotation by EXIF",
+        "The camera stored the image turned and a tag that says how. ghostfit turns it; other programs may not.",
+        "Nothing here; make sure that the device where the model runs hands over upright images.",
+    ),
+    "GF202": Kind(
+        "info",
+        "grayscale among colour images",
+        "Some images have one channel; they become gray RGB. If they belong to few classes, gray itself becomes a clue.",
+        "Nothing, if gray images will be met in use; else replace them, or train with one channel.",
+    ),
+    "GF203": Kind(
+        "warning",
+        "CMYK images",
+        "Colours for print are turned to RGB without a profile and may look different from what was meant.",
+        "Convert them to RGB with a program that knows their profile.",
+    ),
+    "GF204": Kind(
+        "warning",
+        "16-bit images",
+        "Only the high byte of each sample is used; detail in a narrow range of brightness is lost.",
+        "Stretch the range that matters to 8 bits, the same way for every image and on the device.",
+    ),
+    "GF205": Kind(
+        "info",
+        "transparency",
+        "Transparent pixels are laid over white.",
+        "Nothing, if white is right; else flatten the images over the background that will be met in use.",
+    ),
+    "GF206": Kind(
+        "warning",
+        "animations",
+        "Only the first frame is used.",
+        "Export the frames that matter as images.",
+    ),
+    # 3: sizes
+    "GF301": Kind(
+        "warning",
+        "tiny images",
+        "The image is smaller than half the network's input (or than 16 pixels); enlarging it adds no detail.",
+        "Remove thumbnails, or choose a smaller input size.",
+    ),
+    "GF302": Kind(
+        "info",
+        "uncommon shapes",
+        "The ratio of width to height is twice or half the usual one; resizing to one shape distorts it.",
+        "Crop these images, or use the resize rule crop or letterbox.",
+    ),
+    "GF303": Kind(
+        "warning",
+        "blank images",
+        "All pixels have nearly one colour: there is nothing to learn.",
+        "Delete them, unless blank is what the class is about.",
+    ),
+    "GF304": Kind(
+        "warning",
+        "the file gives the class away",
+        "Size or file format alone predict the class much better than chance; a network may learn that instead.",
+        "Bring all classes to one size and format, from the same cameras.",
+    ),
+    # 4: classes
+    "GF401": Kind(
+        "warning",
+        "unbalanced classes",
+        "The largest class has ten times the images of the smallest or more; rare classes are learned worse.",
+        "Add images of the rare classes, or train with class weights balanced.",
+    ),
+    "GF402": Kind(
+        "warning",
+        "classes with few images",
+        "Under 20 images of a class teach little, and its accuracy can't be measured.",
+        "Add images, or join the class with another.",
+    ),
+    "GF403": Kind(
+        "error",
+        "classes absent from training",
+        "A class has images to be tested on but none to learn from; it will never be predicted.",
+        "Add training images of it, or remove it.",
+    ),
+    "GF404": Kind(
+        "warning",
+        "classes absent from a split",
+        "A class has no image in validation or test, so nothing is known of it there.",
+        "Add images of it to the split.",
+    ),
+    "GF405": Kind(
+        "warning",
+        "class names that differ only in writing",
+        "Two classes have the same name but for case, spaces, hyphens or underscores; they may be one.",
+        "Join the folders, or rename one.",
+    ),
+    # 5: copies
+    "GF501": Kind(
+        "warning",
+        "identical images in a split",
+        "The same pixels occur more than once; they count more than others.",
+        "Keep one of each group.",
+    ),
+    "GF502": Kind(
+        "error",
+        "identical images across splits",
+        "An image to be tested on is also learned from; the measured accuracy is too high.",
+        "Remove it from one of the splits.",
+    ),
+    "GF503": Kind(
+        "info",
+        "nearly identical images in a split",
+        "Copies that were resized or re-encoded, or shots of one scene. A split made here keeps them on one side.",
+        "Keep one of each group, if they are copies.",
+    ),
+    "GF504": Kind(
+        "warning",
+        "nearly identical images across splits",
+        "An image to be tested on has a near copy that is learned from; the measured accuracy may be too high.",
+        "Move each group to one side.",
+    ),
+    "GF505": Kind(
+        "error",
+        "identical images with different labels",
+        "The same pixels stand under two classes; at least one label is wrong.",
+        "Look at each pair and delete the wrong one.",
+    ),
+    "GF506": Kind(
+        "warning",
+        "nearly identical images with different labels",
+        "Two images that look the same stand under two classes; one label may be wrong.",
+        "Look at each pair.",
+    ),
+}
