@@ -43,9 +43,17 @@ def open_backend(name: str, model: bytes | str | Path, *, threads: int = 1) -> B
         raise ValueError(f"threads={threads}; it must be at least 1")
     if name not in installed_backends():
         raise ValueError(f"runtime {name!r} is not installed; install it with: pip install 'ghostfit[{name}]'")
-    content = model if isinstance(model, bytes) else _read(Path(model))
+    return BACKENDS[name](read_network(model), threads)
+
+
+def read_network(model: bytes | str | Path) -> bytes:
+    """Content of a network's file, given as it is or by its path. Raises ValueError when it is missing or damaged."""
+    try:
+        content = model if isinstance(model, bytes) else Path(model).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{error.filename}: {error.strerror}") from error
     check_self_contained(content)
-    return BACKENDS[name](content, threads)
+    return content
 
 
 def installed_backends() -> tuple[str, ...]:
@@ -130,13 +138,6 @@ class OpenVino:
 
 
 BACKENDS: Mapping[str, Callable[[bytes, int], Backend]] = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -1,13 +1,15 @@
 """Latency of a network's file on this machine: warm-up, many runs, median and p90.
 
 One run is one call from Python with a prepared batch, which is what an application pays besides preparing the image.
-Runs come in bursts; with several networks the bursts take turns, so that a machine that slows down, or another
-program, strikes all alike.
+Runs come in bursts; with several networks the bursts take turns, so that a machine that slows down strikes all alike.
+A run in which the system gave the core to another program tells about that program: such runs are counted, and left
+out where enough others remain.
 """
 
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +21,9 @@ import numpy as np
 from ghostfit.run import describe_machine
 from ghostfit.runtime.backends import Backend, open_backend
 
+if sys.platform != "win32":
+    import resource
+
 MIN_RUNS = 10  # below it a p90 is the slowest run
 MAX_STRETCH = 4  # times the budget that a slow network may take for them; then three runs must do
 WARMUP_SHARE = 0.15  # of the time budget: caches fill, threads start, the clock rises
@@ -27,7 +32,11 @@ BURST_S = 0.02  # of one network before the next takes its turn
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Times of `num_runs` runs, with what they depend on. `device` names the processor."""
+    """Times of `num_runs` runs, with what they depend on. `device` names the processor.
+
+    `disturbed` is the share (0..1) of all runs in which another program took a core. Times are of the other runs; when
+    those are fewer than `MIN_RUNS` they are of all, and a share near 1 says that the machine was too busy to measure.
+    """
 
     median_ms: float
     p90_ms: float
@@ -39,6 +48,7 @@ class Latency:
     device: str
     input_shape: tuple[int, ...]
     cores: int = 0
+    disturbed: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict ready for JSON, as manifests and reports hold it."""
@@ -65,8 +75,9 @@ def measure_latency(
 ) -> Latency:
     """Latency of the network in `model` (bytes or a path) for a batch of `input_shape` (N, C, H, W).
 
-    Takes about `budget_s` seconds besides opening the file; up to `MAX_STRETCH` times that where `MIN_RUNS` runs don't
-    fit, and at least three runs. Raises ValueError when the runtime can't open the network or the network can't take the shape.
+    Takes about `budget_s` seconds besides opening the file; up to `MAX_STRETCH` times that where `MIN_RUNS` undisturbed
+    runs don't fit, and at least three runs. Raises ValueError when the runtime can't open the network or the network
+    can't take the shape.
     """
     models = {"network": model}
     return measure_interleaved(models, input_shape, runtime=runtime, threads=threads, budget_s=budget_s)["network"]
@@ -92,7 +103,7 @@ def measure_interleaved(
         shape = input_shape[name] if isinstance(input_shape, Mapping) else input_shape
         try:
             series.append(_Series(name, open_backend(runtime, model, threads=threads), _noise(shape)))
-            series[-1].run()  # the first run may allocate and compile
+            series[-1].burst(0, is_warmup=True)  # the first run may allocate and compile
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     _take_turns(series, budget_s)
@@ -107,27 +118,32 @@ class _Series:
     backend: Backend
     batch: np.ndarray
     times_ns: list[int] = field(default_factory=list)
+    is_disturbed: list[bool] = field(default_factory=list)
     spent_s: float = 0.0
-
-    def run(self) -> int:
-        start = time.perf_counter_ns()
-        self.backend.run(self.batch)
-        return time.perf_counter_ns() - start
 
     def burst(self, seconds: float, *, is_warmup: bool = False) -> None:
         """Runs for about `seconds`, at least one."""
         start = time.perf_counter()
-        end = start + seconds
         while True:
-            elapsed = self.run()
+            taken = _cores_taken()
+            start_ns = time.perf_counter_ns()
+            self.backend.run(self.batch)
+            elapsed_ns = time.perf_counter_ns() - start_ns
             if not is_warmup:
-                self.times_ns.append(elapsed)
-            if time.perf_counter() >= end:
+                self.times_ns.append(elapsed_ns)
+                self.is_disturbed.append(_cores_taken() != taken)
+            if time.perf_counter() >= start + seconds:
                 break
         self.spent_s += time.perf_counter() - start
 
+    @property
+    def num_clean(self) -> int:
+        return len(self.is_disturbed) - sum(self.is_disturbed)
+
     def latency(self) -> Latency:
-        times_ms = np.array(self.times_ns) / 1e6
+        times_ms, is_disturbed = np.array(self.times_ns) / 1e6, np.array(self.is_disturbed)
+        if self.num_clean >= MIN_RUNS:
+            times_ms = times_ms[~is_disturbed]
         machine = describe_machine()
         return Latency(
             median_ms=round(float(np.median(times_ms)), 5),
@@ -140,6 +156,7 @@ class _Series:
             device=machine["processor"],
             input_shape=self.batch.shape,
             cores=machine["cores"],
+            disturbed=round(float(is_disturbed.mean()), 3),
         )
 
 
@@ -162,8 +179,16 @@ def _take_turns(series: Sequence[_Series], budget_s: float) -> None:
 
 
 def _is_enough(entry: _Series, budget_s: float) -> bool:
-    least = MIN_RUNS if entry.spent_s < MAX_STRETCH * budget_s else 3
-    return entry.spent_s >= budget_s and len(entry.times_ns) >= least
+    if entry.spent_s < budget_s:
+        return False
+    return entry.num_clean >= MIN_RUNS or (entry.spent_s >= MAX_STRETCH * budget_s and len(entry.times_ns) >= 3)
+
+
+def _cores_taken() -> int:
+    """How often the system has taken a core from this process; always 0 where it doesn't tell (Windows)."""
+    if sys.platform == "win32":
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def _noise(shape: Sequence[int]) -> np.ndarray:

@@ -49,7 +49,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def negative_log_likelihood(
     logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0, smoothing: float = 0.0
 ) -> float:
-    """Mean -log p(label), in nats, of `logits` (N, C) and `labels` (N,), which are smoothed to uniform by `smoothing`."""
+    """Mean -log p(label), in nats, of `logits` (N, C) and `labels` (N,), these smoothed to uniform by `smoothing`."""
     scaled = logits.astype(np.float64) / temperature
     peaks = scaled.max(axis=1)
     log_sums = peaks + np.log(np.exp(scaled - peaks[:, None]).sum(axis=1))
@@ -89,7 +89,7 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, nu
 
 
 def reliability_bins(probabilities: np.ndarray, labels: np.ndarray, num_bins: int = BINS) -> list[ReliabilityBin]:
-    """Confidence against accuracy in bins of equal width; of `probabilities` (N, C) and `labels` (N,). Empty bins too."""
+    """Confidence against accuracy of `probabilities` (N, C) and `labels` (N,), in all bins of equal width."""
     confidence = probabilities.max(axis=1)
     is_right = probabilities.argmax(axis=1) == labels
     numbers = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)

@@ -33,7 +33,7 @@ def decode_classification(
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Probabilities (N, C), float64, of `logits` (N, C) divided by `temperature`. Raises ValueError on NaN or infinity."""
+    """Probabilities (N, C), float64, of `logits` (N, C) / `temperature`. Raises ValueError on NaN and infinity."""
     if not temperature > 0:
         raise ValueError(f"temperature={temperature}; it must be above zero")
     if not np.isfinite(logits).all():

@@ -66,7 +66,7 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def topk(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Share (0..1) of rows where fewer than `k` classes stand before the label; 1 when there are at most `k` classes."""
+    """Share (0..1) of rows where fewer than `k` classes stand before the label; 1 where there are at most `k`."""
     own = np.take_along_axis(logits, np.asarray(labels)[:, None], axis=1)
     columns = np.arange(logits.shape[1])
     stands_before = (logits > own) | ((logits == own) & (columns < np.asarray(labels)[:, None]))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -82,7 +83,7 @@ def read_image(source: ImageSource, *, in_channels: int = 3) -> np.ndarray:
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not an image of a known format ({', '.join(_known_formats())})") from error
     except Exception as error:  # decoders meet damaged headers with nearly any exception
-        raise ImageError(f"{name}: {error or type(error).__name__}") from error
+        raise ImageError(f"{name}: {str(error) or type(error).__name__}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,13 +194,13 @@ def _decode(image: Image.Image, in_channels: int, name: str) -> np.ndarray:
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     except Exception as error:  # decoders meet damaged data with nearly any exception
-        raise ImageError(f"{name}: {error or type(error).__name__}") from error
+        raise ImageError(f"{name}: {str(error) or type(error).__name__}") from error
 
 
 def _pixels_of(image: Image.Image, in_channels: int) -> np.ndarray:
     if in_channels not in (1, 3):
         raise ImageError(
-            f"{in_channels} channels wanted from an image of mode {image.mode}; give an array (height, width, {in_channels})"
+            f"{in_channels} channels wanted from an image of mode {image.mode}; give an array of that many"
         )
     if 0 in image.size:
         raise ImageError("the image has no pixels")
@@ -277,8 +278,9 @@ def _known_formats() -> tuple[str, ...]:
 
 
 def _check(prepare: Prepare) -> None:
-    if len(prepare.size_hw) != 2 or not all(isinstance(side, int) and side > 0 for side in prepare.size_hw):
-        raise ValueError(f"size_hw={prepare.size_hw}; wanted two whole numbers of pixels above zero")
+    sides = [operator.index(side) for side in prepare.size_hw]  # TypeError on what is no whole number
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"size_hw={prepare.size_hw}; wanted height and width in pixels, above zero")
     if prepare.resize not in get_args(ResizeRule):
         raise ValueError(f"resize={prepare.resize!r}; allowed: {', '.join(get_args(ResizeRule))}")
     if prepare.interpolation not in get_args(Interpolation):
@@ -289,7 +291,8 @@ def _check(prepare: Prepare) -> None:
         )
     if not len(prepare.mean) == len(prepare.std) == prepare.in_channels:
         raise ValueError(
-            f"{len(prepare.mean)} means and {len(prepare.std)} deviations for in_channels={prepare.in_channels}; give one a channel"
+            f"{len(prepare.mean)} means and {len(prepare.std)} deviations for {prepare.in_channels} channels; "
+            "give one a channel"
         )
     if not all(math.isfinite(value) for value in (*prepare.mean, *prepare.std)) or min(prepare.std) <= 0:
         raise ValueError(f"mean={prepare.mean}, std={prepare.std}; all must be finite and deviations above zero")

@@ -1,0 +1,74 @@
+"""Small networks and bundles to run, written with onnx.helper."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ghostfit.runtime.bundle import write_bundle
+
+onnx = pytest.importorskip("onnx")
+
+
+def make_network(
+    *, batch: int | str = 1, size_hw: tuple[int, int] = (8, 8), num_classes: int = 3, seed: int = 0
+) -> bytes:
+    """A stem, a block and a classifier with random weights; nodes are named as exports name them."""
+    random = np.random.default_rng(seed)
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    weights = {
+        "stem.weight": random.normal(size=(8, 3, 3, 3)),
+        "stages.0.0.weight": random.normal(size=(8, 1, 3, 3)),
+        "head.weight": random.normal(size=(num_classes, 8)),
+        "head.bias": random.normal(size=num_classes),
+    }
+    pads = {"pads": [1, 1, 1, 1], "kernel_shape": [3, 3]}
+    nodes = [
+        helper.make_node("Conv", ["image", "stem.weight"], ["s"], name="/stem/Conv", **pads),
+        helper.make_node("Relu", ["s"], ["r"], name="/stem/Relu"),
+        helper.make_node("Conv", ["r", "stages.0.0.weight"], ["b"], name="/stages.0.0/depthwise/Conv", group=8, **pads),
+        helper.make_node("GlobalAveragePool", ["b"], ["p"], name="/head/pool/GlobalAveragePool"),
+        helper.make_node("Flatten", ["p"], ["f"], name="/head/Flatten"),
+        helper.make_node("Gemm", ["f", "head.weight", "head.bias"], ["logits"], name="/head/Gemm", transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("image", kind, [batch, 3, *size_hw])],
+        [helper.make_tensor_value_info("logits", kind, [batch, num_classes])],
+        [onnx.numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return model.SerializeToString()
+
+
+def make_manifest(**changes: object) -> dict[str, object]:
+    """A manifest for `make_network()`."""
+    manifest = {
+        "class_names": ["ant", "bee", "cat"],
+        "prepare": {"size_hw": [8, 8], "resize": "crop", "crop_pct": 0.875},
+        "network": "model.onnx",
+        "decode": {"kind": "softmax", "temperature": 1.5, "threshold": 0.4},
+    }
+    return {**manifest, **changes}
+
+
+@pytest.fixture(scope="session")
+def network() -> bytes:
+    return make_network()
+
+
+@pytest.fixture(params=["model.ghost", "model"], ids=["zip", "folder"])
+def bundle_path(request: pytest.FixtureRequest, tmp_path: Path, network: bytes) -> Path:
+    return write_bundle(tmp_path / request.param, make_manifest(), {"model.onnx": network})
+
+
+@pytest.fixture(scope="session")
+def new_network() -> Callable[..., bytes]:
+    return make_network
+
+
+@pytest.fixture(scope="session")
+def new_manifest() -> Callable[..., dict[str, object]]:
+    return make_manifest
