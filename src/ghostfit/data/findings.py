@@ -110,7 +110,7 @@ KINDS: Mapping[str, Kind] = {
     "GF202": Kind(
         "info",
         "grayscale among colour images",
-        "Some images have one channel; they become gray RGB. If they belong to few classes, gray itself becomes a clue.",
+        "Some images have one channel; they become gray RGB. If they belong to few classes, gray itself is a clue.",
         "Nothing, if gray images will be met in use; else replace them, or train with one channel.",
     ),
     "GF203": Kind(

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-Transform = Callable[[Tensor, np.random.Generator], Tensor]  # (B, C, H, W) uint8 -> the same, of any size
+from ghostfit.data.augment import Transform, resize
+
 Batch = tuple[Tensor, Tensor]  # x (B, C, H, W) float32, channels_last, normalised; y (B,) int64
 
 
@@ -95,10 +95,11 @@ class Batches:
     def _make(self, order: NDArray[np.int64], epoch: int, number: int, size_hw: tuple[int, int]) -> Batch:
         rows = order[number * self.batch_size : (number + 1) * self.batch_size]
         x = torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2)  # channels_last in memory
-        x = resize(x, size_hw)
-        if self.transform is not None:
-            x = self.transform(x, np.random.default_rng([self.seed, epoch, number]))
-        x = torch.addcmul(self._offset, x.to(torch.float32), self._scale).contiguous(memory_format=torch.channels_last)
+        if self.transform is None:
+            x = resize(x, size_hw)
+        else:
+            x = self.transform(x, np.random.default_rng([self.seed, epoch, number]), size_hw)
+        x = torch.mul(x, self._scale).add_(self._offset).contiguous(memory_format=torch.channels_last)
         return x, torch.from_numpy(self.labels[rows])
 
 
@@ -124,13 +125,6 @@ def eval_batches(
         shuffle=False,
         drop_last=False,
     )
-
-
-def resize(images: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Batch (B, C, H, W), uint8, at another size: bilinear, filtered when it shrinks (antialiasing), as Pillow does."""
-    if tuple(images.shape[-2:]) == tuple(size_hw):
-        return images
-    return functional.interpolate(images, size_hw, mode="bilinear", antialias=True, align_corners=False)
 
 
 def _prefetched(make: Callable[[int], Batch], numbers: range, depth: int) -> Iterator[Batch]:
