@@ -1,7 +1,7 @@
 """A run is a folder: everything that a long command decided, measured and made, readable without this package.
 
-Files: ``run.json`` (what was asked: verb, configuration, versions, commit, phases done), ``*.jsonl`` (records, one JSON object a line),
-``arch.json``, ``weights.safetensors``, ``checkpoints/``, ``model.ghost``, ``report.html``. Whole files are written
+Files: ``run.json`` (what was asked: verb, configuration, versions, commit, phases done), ``*.jsonl`` (records, one JSON
+object a line), ``arch.json``, ``weights.safetensors``, ``checkpoints/``, ``model.ghost``, ``report.html``. Whole files are written
 beside their place and moved into it, lines are appended and flushed, so a kill at any moment leaves a readable folder.
 """
 
@@ -76,14 +76,14 @@ class Run:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file whole or not at all."""
-        write_atomically(self.file(name), (json.dumps(value, indent=1, default=_plain) + "\n").encode())
+        write_atomically(self.file(name), (json.dumps(value, indent=1, default=plain) + "\n").encode())
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """Add one record to a ``.jsonl`` file; it is on disk when this returns."""
         path = self.file(name)
         _end_last_line(path)
         with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record, default=_plain) + "\n")
+            stream.write(json.dumps(record, default=plain) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -126,6 +126,15 @@ def write_atomically(path: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def plain(value: Any) -> Any:
+    """NumPy scalars and arrays, and paths, as JSON knows them: the `default` of `json.dumps`."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
 def installed_versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on."""
     versions = {"python": platform.python_version()}
@@ -139,7 +148,11 @@ def installed_versions() -> dict[str, str]:
 
 def describe_machine() -> dict[str, Any]:
     """Processor name, cores and system: what a latency is told with."""
-    return {"processor": _processor_name(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}
+    return {
+        "processor": _processor_name(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
 
 
 def _processor_name() -> str:
@@ -153,7 +166,12 @@ def _processor_name() -> str:
 def _git_commit() -> str | None:
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=True
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -168,12 +186,3 @@ def _end_last_line(path: Path) -> None:
         stream.seek(-1, os.SEEK_END)
         if stream.read(1) != b"\n":
             stream.write(b"\n")
-
-
-def _plain(value: Any) -> Any:
-    """NumPy scalars and arrays, paths and tuples as JSON knows them."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
