@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx")
 def make_network(
     *, batch: int | str = 1, size_hw: tuple[int, int] = (8, 8), num_classes: int = 3, seed: int = 0
 ) -> bytes:
-    """A stem, a block and a classifier with random weights; nodes are named as exports name them."""
+    """A stem, a block and a classifier with random weights; nodes and their outputs are named as exports name them."""
     random = np.random.default_rng(seed)
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     weights = {
@@ -23,14 +23,15 @@ def make_network(
         "head.weight": random.normal(size=(num_classes, 8)),
         "head.bias": random.normal(size=num_classes),
     }
+    node = lambda op, name, *inputs, **settings: helper.make_node(op, inputs, [name], name=name, **settings)  # noqa: E731
     pads = {"pads": [1, 1, 1, 1], "kernel_shape": [3, 3]}
     nodes = [
-        helper.make_node("Conv", ["image", "stem.weight"], ["s"], name="/stem/Conv", **pads),
-        helper.make_node("Relu", ["s"], ["r"], name="/stem/Relu"),
-        helper.make_node("Conv", ["r", "stages.0.0.weight"], ["b"], name="/stages.0.0/depthwise/Conv", group=8, **pads),
-        helper.make_node("GlobalAveragePool", ["b"], ["p"], name="/head/pool/GlobalAveragePool"),
-        helper.make_node("Flatten", ["p"], ["f"], name="/head/Flatten"),
-        helper.make_node("Gemm", ["f", "head.weight", "head.bias"], ["logits"], name="/head/Gemm", transB=1),
+        node("Conv", "/stem/Conv", "image", "stem.weight", **pads),
+        node("Relu", "/stem/Relu", "/stem/Conv"),
+        node("Conv", "/stages.0.0/depthwise/Conv", "/stem/Relu", "stages.0.0.weight", group=8, **pads),
+        node("GlobalAveragePool", "/head/GlobalAveragePool", "/stages.0.0/depthwise/Conv"),
+        node("Flatten", "/head/Flatten", "/head/GlobalAveragePool"),
+        node("Gemm", "logits", "/head/Flatten", "head.weight", "head.bias", transB=1),
     ]
     graph = helper.make_graph(
         nodes,

@@ -13,7 +13,8 @@ def test_probabilities_are_the_softmax_and_sorted():
     for row, result in zip(logits, decode_classification(logits, class_names=NAMES, temperature=2.0), strict=True):
         expected = np.exp(row / 2) / np.exp(row / 2).sum()
         np.testing.assert_allclose(result.scores, expected, rtol=1e-6)
-        assert result.index == row.argmax() and result.label == NAMES[result.index]
+        assert result.index == row.argmax()
+        assert result.label == NAMES[result.index]
         assert [name for name, _ in result.top] == [NAMES[i] for i in np.argsort(-row)[:5]]
         assert result.confidence == result.top[0][1] == result.scores.max()
         json.dumps(result.to_dict())

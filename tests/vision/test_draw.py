@@ -13,5 +13,6 @@ def test_the_bar_stands_below_and_the_image_is_kept(size_hw, channels, threshold
     name = "a very long class name, größer als das Bild"
     result = decode_classification(np.zeros((1, 2)), class_names=(name, "b"), threshold=threshold)[0]
     drawn = annotate(image, result)
-    assert drawn.shape[0] > size_hw[0] and drawn.shape[1:] == (size_hw[1], 3)
+    assert drawn.shape[0] > size_hw[0]
+    assert drawn.shape[1:] == (size_hw[1], 3)
     np.testing.assert_array_equal(drawn[: size_hw[0]], np.broadcast_to(image, (*size_hw, 3)))

@@ -58,7 +58,7 @@ def read_network(model: bytes | str | Path) -> bytes:
 
 def installed_backends() -> tuple[str, ...]:
     """Names of the runtimes that this machine can use, the default first."""
-    return tuple(name for name in BACKENDS if importlib.util.find_spec(name) is not None)
+    return tuple(name for name in BACKENDS if _is_installed(name))
 
 
 class OnnxRuntime:
@@ -138,6 +138,13 @@ class OpenVino:
 
 
 BACKENDS: Mapping[str, Callable[[bytes, int], Backend]] = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ImportError:  # blocked
+        return False
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Where the time goes inside a network: ONNX Runtime's profiler, added up by block.
 
 A node belongs to the block whose name stands in its own: ``/stages.0.1/depthwise/Conv`` to ``stages.0.1``,
-``/stem/Conv`` to ``stem``. Nodes that the runtime adds itself, such as layout changes, count to the block before them.
+``/stem/Conv`` to ``stem``. The runtime names a node that it fused by its output, so outputs should be named likewise;
+nodes that it adds itself, such as layout changes, count to the block before them.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def _by_block(events: Sequence[dict[str, Any]], num_runs: int) -> list[BlockTime
     times_ms = np.array([event["dur"] for event in nodes]).reshape(-1, num_nodes)[2:] / 1000  # two runs are warm-up
     blocks: list[str] = []
     for event in nodes[:num_nodes]:
-        blocks.append(block_of(event["name"].removesuffix(_SUFFIX), blocks[-1] if blocks else "input"))
+        blocks.append(block_of(event["name"].removesuffix(_SUFFIX), blocks[-1] if blocks else "other"))
     order = list(dict.fromkeys(blocks))
     of_block = np.array([order.index(block) for block in blocks])
     sums = np.stack([times_ms[:, of_block == number].sum(axis=1) for number in range(len(order))])
