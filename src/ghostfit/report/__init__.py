@@ -8,5 +8,8 @@ from __future__ import annotations
 
 from ghostfit.report.network import draw_network
 from ghostfit.report.page import write_report
+from ghostfit.rooms import make_callable
 
 __all__ = ["draw_network", "write_report"]
+
+make_callable(__name__)

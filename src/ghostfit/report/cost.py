@@ -1,7 +1,7 @@
 """What each block of an architecture costs, by closed formulas: the drawing's own arithmetic, free of torch.
 
-Counted are multiply-accumulates of convolutions and linear layers (no norms, activations, sums, pooling) and all learned
-parameters, norms included. ``tests/report/test_cost.py`` holds it to the counts of the networks themselves.
+Counted are multiply-accumulates of convolutions and linear layers (no norms, activations, sums, pooling) and all
+learned parameters, norms included. ``tests/report/test_cost.py`` holds it to the counts of the networks themselves.
 """
 
 from __future__ import annotations

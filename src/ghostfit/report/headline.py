@@ -20,6 +20,14 @@ STEPS = {  # phases that a finished `fit` has, and what they are called
     "export": "export",
 }
 
+LIMITS = {  # entries of limits.json, and how they are asked for
+    "latency_ms": "ms an image",
+    "size_mb": "MB on disk",
+    "memory_mb": "MB of memory for feature maps",
+    "macs_m": "M MACs",
+    "params_m": "M parameters",
+}
+
 
 def headline(run: RunData) -> Markup:
     """Title, what was asked, notices, tiles with the result, and the sentence on the search."""
@@ -43,17 +51,8 @@ def _asked(run: RunData) -> str:
     """What the command asked for, as a sentence."""
     names = run.data.get("class_names")
     what = f"Tell {len(names):,} classes apart" if isinstance(names, list) else "Tell the classes apart"
-    limits = [
-        f"{show(value)} {name}".strip()
-        for key, name, show in (
-            ("latency_ms", "an image", lambda value: f"{rounded(value)} ms"),
-            ("size_mb", "on disk", lambda value: f"{rounded(value)} MB"),
-            ("memory_mb", "of memory for feature maps", lambda value: f"{rounded(value)} MB"),
-            ("macs_m", "MACs", lambda value: f"{rounded(value)} M"),
-            ("params_m", "parameters", lambda value: f"{rounded(value)} M"),
-        )
-        if (value := finite(run.limits.get(key))) is not None
-    ]
+    known = ((finite(run.limits.get(key)), words) for key, words in LIMITS.items())
+    limits = [f"{rounded(value)} {words}" for value, words in known if value is not None]
     within = f" within {_listed(limits)}" if limits else ""
     device = as_dict(run.limits.get("device")) or as_dict(run.info.get("machine"))
     threads = finite(run.limits.get("threads"))

@@ -1,8 +1,8 @@
 """The drawing of a network: every block a row, so that widths, sizes, Ghost modules and costs are seen at a glance.
 
-In a row the upper bar is as long as the expansion has channels, the lower one as the output has. Maps that an ordinary
-convolution makes are grey; those of a Ghost module are blue: solid the primary ones, striped those which cheap depthwise
-operations derive.
+In a row the upper bar is as long as the expansion has channels, the lower one as the output has. Maps that an
+ordinary convolution makes are grey; those of a Ghost module are blue: solid the primary ones, striped those which cheap
+depthwise operations derive.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class _Layout:
 
 
 LAYOUT_WIDE = _Layout(WIDE, bars=(122, 372), chips=(412, 8), macs=(712, 802), time=(810, 900), row=36)
-LAYOUT_NARROW = _Layout(360, bars=(92, 212), chips=(92, 31), macs=(256, 304), time=(310, 358), row=58)
+LAYOUT_NARROW = _Layout(360, bars=(100, 216), chips=(100, 33), macs=(258, 304), time=(312, 358), row=60)
 
 
 def draw_network(arch: Arch, *, time_ms: Mapping[str, float] | None = None, width: int = WIDE) -> str:
@@ -121,8 +121,8 @@ def describe_network(arch: Arch) -> str:
     ghosts = sum(block.ratio > 1 for block in expansions), sum(stage.project_ratio > 1 for stage in projections)
     height, width = arch.size_hw
     return (
-        f"{_number(len(blocks), 'block')} in {_number(len(arch.stages), 'stage')} at {height}×{width}; Ghost modules in "
-        f"{ghosts[0]} of {_number(len(expansions), 'expansion')} and in "
+        f"{_number(len(blocks), 'block')} in {_number(len(arch.stages), 'stage')} at {height}×{width}; "
+        f"Ghost modules in {ghosts[0]} of {_number(len(expansions), 'expansion')} and in "
         f"{ghosts[1]} of {_number(len(projections), 'projection')}."
     )
 
@@ -149,7 +149,7 @@ def _rows(arch: Arch, time_ms: Mapping[str, float]) -> list[_Row]:
         return _Row(title, note, block, *maps, tuple(chips), tooltip, share, cost.macs / all_macs, time_share)
 
     kernel = f"{arch.stem.kernel}×{arch.stem.kernel}"
-    chips = [("mark", f"dense {kernel}"), *_stride(arch.stem.stride)]
+    chips = [("", f"dense {kernel}"), *_stride(arch.stem.stride)]
     rows = [row("stem", "Stem", "", (None, _Maps(arch.stem.out, 1)), chips)]
     for i, stage in enumerate(arch.stages):
         for j, block in enumerate(stage.blocks):
@@ -169,7 +169,7 @@ def _rows(arch: Arch, time_ms: Mapping[str, float]) -> list[_Row]:
 def _chips(block: Block, output: _Maps) -> list[tuple[str, str]]:
     """The operations of a block, in the order in which they run."""
     if block.kind == "conv":
-        return [("mark", f"dense {block.kernel}×{block.kernel}"), *_stride(block.stride)]
+        return [("", f"dense {block.kernel}×{block.kernel}"), *_stride(block.stride)]
     chips: list[tuple[str, str]] = []
     if block.start_kernel:
         chips.append(("", f"{block.start_kernel}×{block.start_kernel}"))
@@ -218,8 +218,8 @@ def _draw_row(row: _Row, at: float, layout: _Layout, top: int, pattern: str, row
         parts += [
             tag("rect", x=0.5, y=at + 6.5, width=24, height=24, rx=2, class_="whole"),
             tag("rect", x=0.5, y=at + 30.5 - side, width=side, height=side, class_="part"),
-            text(33, at + 16, row.title, class_="name"),
-            text(33, at + 30, row.note, class_="small"),
+            text(32, at + 16, row.title, class_="name"),
+            text(32, at + 30, row.note, class_="small"),
         ]
     left, room = layout.bars[0], layout.bars[1] - layout.bars[0]
     bars = [(row.expansion, 6.0, 11.0), (row.output, 20.0, 9.0)] if row.expansion else [(row.output, 12.0, 12.0)]

@@ -1,4 +1,4 @@
-"""What a run folder holds, read without trust: a missing file is None or empty, a damaged one is named in `problems`."""
+"""What a run folder holds, read without trust: a missing file is None or empty, a damaged one named in `problems`."""
 
 from __future__ import annotations
 

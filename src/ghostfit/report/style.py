@@ -1,7 +1,7 @@
 """The look of a report: one palette for light, one for dark, and the style sheet of the page.
 
-The colours of the plots are those of Okabe and Ito (Color Universal Design, 2008), chosen to be told apart with any kind
-of colour vision; kinds of points differ in shape as well. Paper is always light.
+The colours of the plots are those of Okabe and Ito (Color Universal Design, 2008), chosen to be told apart with any
+kind of colour vision; kinds of points differ in shape as well. Paper is always light.
 """
 
 from __future__ import annotations
@@ -99,12 +99,13 @@ padding:12px 16px;margin:0 0 18px;font-size:14.5px}
 .pair h3:first-child{margin-top:8px}
 .triple{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,240px),1fr));gap:14px 22px}
 .beside{display:flex;flex-wrap:wrap;gap:4px 40px}
-.beside>:last-child{flex:1 1 260px}
+.beside>:last-child{flex:1 1 280px}
 .beside h3{margin-top:4px}
 figure{margin:0 0 6px}
 svg{display:block;width:100%;height:auto}
 .narrow{display:none}
-.legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin:0 0 8px;padding:0;list-style:none;font-size:13.5px;color:var(--soft)}
+.legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin:0 0 8px;padding:0;list-style:none;font-size:13.5px;
+color:var(--soft)}
 .legend li{display:flex;align-items:center;gap:7px}
 .legend svg{width:16px;height:16px;flex:none}
 .scroll{overflow-x:auto;margin:0 0 12px}
@@ -129,16 +130,17 @@ table.facts td{overflow-wrap:anywhere}
 .chip{display:inline-block;border:1px solid var(--line);border-radius:6px;padding:0 7px;font-size:12.5px;line-height:20px;
 background:var(--well);overflow-wrap:anywhere}
 .chip.dropped{color:var(--soft);text-decoration:line-through;background:none}
-.finding{display:grid;grid-template-columns:auto minmax(0,1fr);gap:2px 12px;padding:12px 0;border-bottom:1px solid var(--line);
-font-size:14.5px}
+.finding{display:grid;font-size:14.5px;grid-template-columns:76px minmax(0,1fr);gap:2px 12px;padding:12px 0;
+border-bottom:1px solid var(--line)}
 .finding:last-child{border-bottom:0}
-.finding p{margin:2px 0 0;grid-column:2}
-.badge{align-self:start;border-radius:6px;padding:1px 8px;font-size:12px;line-height:20px;font-weight:600;
+.finding p,.finding .chips{margin:2px 0 0;grid-column:2}
+.badge{place-self:start;border-radius:6px;padding:1px 8px;font-size:12px;line-height:20px;font-weight:600;
 border:1px solid currentColor;color:var(--soft)}
 .badge.error{color:var(--red)}.badge.warning{color:var(--yellow)}
 .pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(132px,1fr));gap:16px 14px}
 .pictures figure{margin:0}
-.pictures img,.pictures .blank{display:block;width:100%;aspect-ratio:1;object-fit:cover;border-radius:10px;background:var(--well)}
+.pictures img,.pictures .blank{display:block;width:100%;aspect-ratio:1;object-fit:cover;border-radius:10px;
+background:var(--well)}
 .pictures figcaption{font-size:13px;line-height:1.4;margin-top:6px;overflow-wrap:anywhere}
 .pictures .truth{display:block;color:var(--soft)}
 .pictures .said{font-weight:600;color:var(--orange)}
@@ -191,7 +193,10 @@ h1{font-size:26px}
 .verdict{font-size:17px}
 .pictures{grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:12px 10px}
 th,td{padding-right:10px}
-table.facts th{width:110px}}
+table.facts th{width:110px}
+.tight tr>:nth-child(4){display:none}
+.finding{grid-template-columns:minmax(0,1fr)}
+.finding p,.finding .chips{grid-column:1}}
 @media print{
 body{background:none;font-size:11pt}
 .layout{display:block;padding:0;max-width:none}

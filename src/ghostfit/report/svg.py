@@ -10,6 +10,7 @@ True
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ghostfit.report.markup import Markup, join, pixels, shorten, tag
 
 WIDE, HALF, THIRD, NARROW = 900, 420, 300, 360  # drawing widths in pixels: whole, half, third column; phone
 GROWTH = 1.15  # no figure is shown larger than this, else its letters shout
-CHAR = 0.56  # mean width of a character, in font sizes; measured over Inter, Segoe UI and Roboto
+CHAR = 0.6  # mean width of a character, in font sizes, of the widest usual fonts (DejaVu Sans, Verdana)
 
 Text = Callable[[float], str]
 
@@ -166,7 +167,7 @@ def tick_text(axis: Axis) -> Text:
     """How the ticks of an axis are written: all with the decimals that tell them apart."""
     if axis.is_log:
         return lambda value: f"{value:g}"
-    gaps = [b - a for a, b in zip(axis.ticks, axis.ticks[1:], strict=False)] or [1.0]
+    gaps = [b - a for a, b in itertools.pairwise(axis.ticks)] or [1.0]
     decimals = next((d for d in range(9) if abs(round(gaps[0], d) - gaps[0]) < 1e-9), 9)
     return lambda value: f"{value:,.{decimals}f}"
 
@@ -217,13 +218,13 @@ def legend(entries: Iterable[tuple[str, str, str]]) -> Markup:
 def bars(rows: Sequence[Bar], width: int, *, label: str, name_width: float | None = None) -> Markup:
     """Horizontal bars from zero, one a row, the longest as wide as the room allows."""
     longest = max((len(row.name) for row in rows), default=0)
-    names = name_width or min(longest * 12 * CHAR + 12, 0.4 * width)
+    names = name_width or min(longest * 12 * CHAR + 12, 0.45 * width)
     ends = max((len(row.text) for row in rows), default=0) * 12 * CHAR + 10
     room, top = width - names - ends, max((row.value for row in rows), default=0) or 1.0
     parts: list[Markup] = []
     for index, row in enumerate(rows):
         at, length = index * 26, max(row.value, 0) / top * room
-        shown = shorten(row.name, max(int(names / (12 * CHAR)), 4))
+        shown = shorten(row.name, max(int((names - 10) / (12 * CHAR)), 4))
         title = tag("title", row.title or f"{row.name}: {row.text}")
         name = text(names - 10, at + 17, shown, anchor="end", class_="name")
         bar = tag("rect", x=names, y=at + 5, width=max(length, 1), height=16, rx=2, class_=f"bar {row.colour}")
@@ -245,7 +246,9 @@ def whiskers(rows: Sequence[tuple[Bar, float]], width: int, *, x_label: str, x_t
     for index, (bar, error) in enumerate(rows):
         at, middle = index * 30 + 17, x.at(bar.value)
         ends = x.at(bar.value - error), x.at(bar.value + error)
-        parts.append(text(names - 10, at + 4, shorten(bar.name, int(names / (12 * CHAR))), anchor="end", class_="name"))
+        parts.append(
+            text(names - 10, at + 4, shorten(bar.name, int((names - 10) / (12 * CHAR))), anchor="end", class_="name")
+        )
         parts.append(tag("line", x1=ends[0], x2=ends[1], y1=at, y2=at, class_=f"whisker {bar.colour}"))
         parts.append(mark("circle", middle, at, 6, bar.colour, bar.title or f"{bar.name}: {bar.text}"))
     parts.append(text(width - 14, bottom + 36, x_label, anchor="end", class_="name"))

@@ -47,7 +47,7 @@ def percent(share: Any, decimals: int = 1) -> str:
 
 
 def milliseconds(value: Any) -> str:
-    """A measured time in milliseconds.
+    r"""A measured time in milliseconds.
 
     >>> milliseconds(2.3456), milliseconds(None)
     ('2.35\xa0ms', '–')
@@ -67,7 +67,7 @@ def rounded(value: float) -> str:
 
 
 def count(value: Any) -> str:
-    """A count with three significant digits and k, M or G.
+    r"""A count with three significant digits and k, M or G.
 
     >>> count(5_183_016), count(812), count(14_920)
     ('5.18\xa0M', '812', '14.9\xa0k')
@@ -92,7 +92,7 @@ def whole(value: Any) -> str:
 
 
 def size(num_bytes: Any) -> str:
-    """A size in memory or on disk, decimal units.
+    r"""A size in memory or on disk, decimal units.
 
     >>> size(3_204_120), size(900)
     ('3.2\xa0MB', '0.9\xa0kB')
@@ -105,7 +105,7 @@ def size(num_bytes: Any) -> str:
 
 
 def duration(seconds: Any) -> str:
-    """A span of time in the two units that matter.
+    r"""A span of time in the two units that matter.
 
     >>> duration(754), duration(4.26), duration(7500), duration(-1)
     ('12\xa0min 34\xa0s', '4.3\xa0s', '2\xa0h 5\xa0min', '–')

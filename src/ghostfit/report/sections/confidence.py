@@ -27,8 +27,9 @@ def confidence(run: RunData) -> Section:
     if not bins:
         return Section("confidence", title, None, "No calibration figures in this run (test.json).")
     lead = (
-        "Of the answers given with, say, 80 % confidence, 80 % should be right: then a column ends at its short line. Columns "
-        f"that end lower are overconfident. Pale columns hold fewer than {FEW} images. Confidences are calibrated on the validation split."
+        "Of the answers given with, say, 80% confidence, 80% should be right: then a column ends at its short line. "
+        f"Columns that end lower are overconfident. Pale columns hold fewer than {FEW} images. Confidences are "
+        "calibrated on the validation split."
     )
     cells = [
         tag("div", heading("Reliability"), figure(_diagram(bins))),
@@ -71,8 +72,9 @@ def _unsure(run: RunData) -> Markup:
     if threshold and unsure is not None:
         sentence = tag(
             "p",
-            f"Below {percent(threshold, 0)} confidence the model answers “unsure”: {percent(unsure)} of the test images. "
-            f"Of the others it gets {percent(test.get('accuracy_when_sure'))} right, against {percent(test.get('accuracy'))} of all.",
+            f"Below {percent(threshold, 0)} confidence the model answers “unsure”: {percent(unsure)} of the test "
+            f"images. Of the others it gets {percent(test.get('accuracy_when_sure'))} right, "
+            f"of all {percent(test.get('accuracy'))}.",
         )
     temperature = finite(test.get("temperature"))
     rows = (

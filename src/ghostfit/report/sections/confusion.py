@@ -13,7 +13,7 @@ from ghostfit.report.units import finite, percent, whole
 
 CLASSES_SHOWN = 20
 CLASSES_ON_PHONE = 10
-PAIRS_SHOWN = 10
+PAIRS_SHOWN = 8
 ROWS_SHOWN = 20
 
 
@@ -52,8 +52,8 @@ def _names(run: RunData, num: int) -> list[str]:
 def _draw(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[Markup]:
     """The matrix and the commonest mistakes, side by side where there is room."""
     lead = (
-        "Down: what an image shows. Across: what the network said. Blue squares are right answers, orange ones mistakes; "
-        "the shade is the share of the class's images."
+        "Down: what an image shows. Across: what the network said. Blue squares are right answers, orange ones "
+        "mistakes; the shade is the share of the class's images."
     )
     if len(names) > CLASSES_SHOWN:
         lead += f" Of {len(names):,} classes these are the ones most confused with one another."
@@ -64,7 +64,9 @@ def _draw(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[Markup]
         part = [[matrix[i][j] for j in shown] for i in shown]
         return heat_map(part, [names[i] for i in shown], min(width, 720), label="confusion matrix")
 
-    return [intro(lead), tag("div", figure(responsive(draw)), _pairs(matrix, names), class_="beside")]
+    room = 60 * len(names) + 80 if len(names) < 10 else 720  # fewer classes leave room beside them
+    drawn = tag("div", figure(responsive(draw)), style=f"flex:1 1 {room}px")
+    return [intro(lead), tag("div", drawn, _pairs(matrix, names), class_="beside")]
 
 
 def most_confused(matrix: Sequence[Sequence[int]], most: int) -> list[int]:
@@ -103,12 +105,17 @@ def _pairs(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Markup:
 
 
 def _classes(rows: Sequence[dict[str, Any]]) -> list[Markup]:
-    ordered = sorted(rows, key=lambda row: finite(row.get("f1")) if finite(row.get("f1")) is not None else 2.0)
+    ordered = sorted(rows, key=_weakness)
     lead = "Recall: how many images of the class were found. Precision: how many answers of this name were right."
     parts = [heading("Each class, the weakest first"), intro(lead), _class_table(ordered[:ROWS_SHOWN])]
     if len(ordered) > ROWS_SHOWN:
         parts.append(more(f"{len(ordered) - ROWS_SHOWN:,} further classes", _class_table(ordered[ROWS_SHOWN:])))
     return parts
+
+
+def _weakness(row: dict[str, Any]) -> float:
+    score = finite(row.get("f1"))
+    return 2.0 if score is None else score
 
 
 def _class_table(rows: Sequence[dict[str, Any]]) -> Markup:

@@ -36,7 +36,7 @@ def data(run: RunData) -> Section:
     if skipped:
         rows = [Row((str(row.get("id")), str(row.get("reason") or ""))) for row in skipped[:200]]
         parts.append(
-            more(f"{len(skipped):,} images that could not be used", table(("image", "reason"), rows, num_text=2))
+            more(f"Images that could not be used: {len(skipped):,}", table(("image", "reason"), rows, num_text=2))
         )
     return Section("data", title, join(parts), is_long=True)
 

@@ -16,9 +16,11 @@ def drawing(run: RunData) -> Section:
     if arch is None:
         return Section("network", title, None, "No network is chosen yet (arch.json).")
     lead = (
-        "A row is a block. The upper bar is as long as its expansion has channels, the lower one as its output has. Grey maps "
-        "come from an ordinary convolution; of a Ghost module the solid part is computed in full and the striped part derived "
-        "from it by a cheap depthwise operation. ↓2 halves the resolution, SE is squeeze-and-excitation, DFC long-range attention."
+        "A row is a block. The upper bar is as long as its expansion has channels, the lower one as its output has. "
+        "Grey maps come from an ordinary convolution; of a Ghost module the solid part is computed in full and the "
+        "striped part derived from it by a cheap depthwise operation. “ghost /2” computes one map in 2 in full, "
+        "“out /2” the same for the output; 3×3 and 5×5 are depthwise kernels, ↓2 halves the resolution, SE is "
+        "squeeze-and-excitation with its inner channels, DFC long-range attention."
     )
     body = [
         tag("p", describe_network(arch)),

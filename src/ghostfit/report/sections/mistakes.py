@@ -27,8 +27,8 @@ def mistakes(run: RunData) -> Section:
         return Section("mistakes", title, None, missing)
     ordered = sorted(rows, key=lambda row: -(finite(row.get("confidence")) or 0))
     lead = (
-        "Test images that got a wrong answer, the surest first. Look for wrong labels, several things in one picture and kinds of "
-        "images that the training split lacks."
+        "Test images that got a wrong answer, the surest first. Look for wrong labels, several things in one picture "
+        "and kinds of images that the training split lacks."
     )
     return Section("mistakes", title, join([intro(lead), tag("div", *map(_card, ordered[:SHOWN]), class_="pictures")]))
 

@@ -19,17 +19,13 @@ def paid(run: RunData) -> Section:
     if not rows and not sentence:
         missing = "The comparison with hand-made networks and random search was not made in this run (paid.json)."
         return Section("paid", title, None, missing)
-    parts = [tag("p", str(sentence)) if sentence else None]
-    if rows:
-        parts.append(
-            intro(
-                "All of them had to keep the same limits. A dot is the accuracy, the line through it one standard error to "
-                "either side; where lines overlap, the difference may be chance."
-            )
-        )
-    ways = list(dict.fromkeys(str(row.get("how") or "") for row in rows))
-    for way in ways:
-        parts.append(_compare(way, [row for row in rows if str(row.get("how") or "") == way]))
+    lead = (
+        "All of them had to keep the same limits. A dot is the accuracy, the line through it one standard error to "
+        "either side; where lines overlap, the difference may be chance."
+    )
+    parts = [tag("p", str(sentence)) if sentence else None, intro(lead) if rows else None]
+    ways = dict.fromkeys(str(row.get("how") or "") for row in rows)
+    parts += [_compare(way, [row for row in rows if str(row.get("how") or "") == way]) for way in ways]
     return Section("paid", title, join(parts))
 
 

@@ -29,11 +29,14 @@ def repeat(run: RunData) -> Section:
         ("Data", tag("code", str(run.data["fingerprint"])) if run.data.get("fingerprint") else None),
     )
     versions = as_dict(info.get("versions"))
+    pair = [
+        _parity(as_dict(run.manifest.get("parity"))),
+        tag("div", heading("Versions"), facts((str(k), str(v)) for k, v in versions.items())) if versions else None,
+    ]
     parts: list[Markup | None] = [
         tag("pre", _command(info.get("command"))) if info.get("command") else None,
         facts(rows),
-        _parity(as_dict(run.manifest.get("parity"))),
-        join([heading("Versions"), facts((str(k), str(v)) for k, v in versions.items())]) if versions else None,
+        tag("div", *pair, class_="pair"),
         more("The whole configuration", tag("pre", json.dumps(info.get("config"), indent=1)))
         if info.get("config")
         else None,
@@ -59,11 +62,11 @@ def _parity(parity: dict[str, Any]) -> Markup | None:
         number = finite(value)
         if key == "passed" or (number is None and not isinstance(value, str)):
             continue
-        name = key.replace("_", " ")
+        name = key.removeprefix("num_").replace("_", " ")
         shown = str(value) if number is None else _number(key, number)
         rows.append((name[:1].upper() + name[1:], shown))
     note = tag("p", "The network as trained against the exported file, on real images, stage by stage.", class_="quiet")
-    return join([heading("Parity certificate"), note, facts(rows)])
+    return tag("div", heading("Parity certificate"), note, facts(rows))
 
 
 def _number(key: str, value: float) -> str:

@@ -6,11 +6,11 @@ from typing import Any
 
 from ghostfit.report.markup import Markup, join, tag
 from ghostfit.report.read import RunData
-from ghostfit.report.section import Row, Section, intro, table
+from ghostfit.report.section import Section, intro
 
 
 def shrinking(run: RunData) -> Section:
-    """A row for each decision: phase, gene, kept and dropped choices, reason."""
+    """An entry for each decision: phase, gene, kept and dropped choices, reason."""
     title = "How the search narrowed"
     if not run.shrink:
         return Section(
@@ -18,21 +18,24 @@ def shrinking(run: RunData) -> Section:
         )
     dropped = sum(len(_list(row.get("dropped"))) for row in run.shrink)
     lead = (
-        f"While the supernet trained, {dropped} choices were given up because the evidence spoke against them, so that the "
-        "rest of the time went to the others."
+        f"While the supernet trained, {dropped} choices were given up because the evidence spoke against them, so that "
+        "the rest of the time went to the others."
     )
-    rows = [
-        Row((f"phase {row.get('phase')}", str(row.get("gene")), _chips(row), str(row.get("reason") or "")))
-        for row in run.shrink
-    ]
-    body = [intro(lead), table(("when", "gene", "choices", "reason"), rows, num_text=4)]
+    body = [intro(lead), *map(_decision, run.shrink)]
     return Section("shrinking", title, join(body), is_long=True)
 
 
-def _chips(row: dict[str, Any]) -> Markup:
+def _decision(row: dict[str, Any]) -> Markup:
     kept = (tag("span", _text(choice), class_="chip") for choice in _list(row.get("kept")))
     dropped = (tag("s", _text(choice), class_="chip dropped", title="dropped") for choice in _list(row.get("dropped")))
-    return tag("td", tag("div", *kept, *dropped, class_="chips"))
+    return tag(
+        "div",
+        tag("span", f"phase\u00a0{row.get('phase')}", class_="badge"),
+        tag("b", str(row.get("gene"))),
+        tag("div", *kept, *dropped, class_="chips"),
+        tag("p", str(row.get("reason") or ""), class_="quiet"),
+        class_="finding",
+    )
 
 
 def _list(value: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ghostfit.report.markup import join, tag
+from ghostfit.report.markup import join
 from ghostfit.report.read import RunData, as_dict
 from ghostfit.report.section import Section, intro
 from ghostfit.report.svg import Bar, bars, figure, responsive

@@ -37,8 +37,8 @@ def _conditions(rows: Sequence[dict[str, Any]]) -> str:
     threads = f"{first['threads']} thread{'' if first['threads'] == 1 else 's'}" if first.get("threads") else ""
     where = ", ".join(part for part in (str(first.get("device") or ""), runtime, threads) if part)
     return (
-        "Whole networks, exported, and measured in turns so that all meet the same moods of the machine. The bar is the median, "
-        f"the p90 stands behind it.{f' {where}.' if where else ''}"
+        "Whole networks, exported, and measured in turns, so that a drift of the machine hits all alike. Each bar is a "
+        f"median; median and p90 stand behind it.{f' {where}.' if where else ''}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,7 @@ class _Measure:
 
     field: str
     label: str
+    meaning: str
     limit: float | None
 
     def of(self, evaluation: Evaluation) -> float | None:
@@ -61,13 +63,11 @@ def tradeoff(run: RunData) -> Section:
         return Section("tradeoff", title, None, missing)
     front = pareto_front([(measure.of(e) or 0, e.accuracy or 0, e) for e in points if e.group in ("search", "start")])
     lead = (
-        f"Each point is one of {len(points):,} networks: how long one image takes on this device, and how many images of the "
-        "search split it gets right with the weights inherited from the supernet. Up and left is better. The line joins "
-        "the networks of the search that no other one beats in both; training of the chosen one comes afterwards, so its "
-        "accuracy on the test split is another figure."
+        f"Each point is one of {len(points):,} networks: {measure.meaning}, and how many images of the search split it "
+        "gets right with the weights inherited from the supernet. Up and left is better. The line joins the networks "
+        "of the search that no other one beats in both. The chosen one is trained afterwards, so that its accuracy on the "
+        "test split is another figure."
     )
-    if measure.field != "latency_ms":
-        lead = lead.replace("how long one image takes on this device", f"its {measure.label}")
     body = [
         intro(lead),
         legend(_legend(points, measure, run)),
@@ -92,9 +92,21 @@ def pareto_front(points: Iterable[tuple[float, float, Evaluation]]) -> list[Eval
 def _measure(run: RunData) -> _Measure:
     mega = 1e6
     choices = (
-        _Measure("latency_ms", "latency, ms (median)", finite(run.limits.get("latency_ms"))),
-        _Measure("macs", "multiply-accumulates", (finite(run.limits.get("macs_m")) or 0) * mega or None),
-        _Measure("params", "parameters", (finite(run.limits.get("params_m")) or 0) * mega or None),
+        _Measure(
+            "latency_ms",
+            "latency, ms (median)",
+            "how long one image takes on this device",
+            finite(run.limits.get("latency_ms")),
+        ),
+        _Measure(
+            "macs",
+            "multiply-accumulates",
+            "its arithmetic for one image",
+            (finite(run.limits.get("macs_m")) or 0) * mega or None,
+        ),
+        _Measure(
+            "params", "parameters", "its number of parameters", (finite(run.limits.get("params_m")) or 0) * mega or None
+        ),
     )
     known = (m for m in choices if any(m.of(e) is not None and e.accuracy is not None for e in run.evaluations))
     return next(known, choices[0])
@@ -128,7 +140,7 @@ def _draw(
     ranks = list(GROUPS)
     for point in sorted((p for p in points if p is not chosen), key=lambda point: ranks.index(point.group)):
         shape, colour, radius, _ = GROUPS[point.group]
-        is_dim = not point.is_feasible and point.group != "start"
+        is_dim = not point.is_feasible and point.group in ("search", "random")
         at = x.at(measure.of(point) or 0), y.at(point.accuracy or 0)
         dot = mark(shape, *at, radius if width > HALF else radius * 0.85, colour, _tooltip(point))
         layers.append(tag("g", dot, opacity=0.4) if is_dim else dot)
@@ -168,7 +180,7 @@ def _limit(limit: float, x: Axis, y: Axis) -> list[Markup]:
 def _along(corners: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Points every few pixels of a line, which labels had better not cover."""
     points = []
-    for (x0, y0), (x1, y1) in zip(corners, corners[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(corners):
         num = int(max(abs(x1 - x0), abs(y1 - y0)) / 9) + 1
         points += [(x0 + (x1 - x0) * k / num, y0 + (y1 - y0) * k / num) for k in range(num)]
     return points
@@ -195,7 +207,7 @@ def _labels(
     hand = sorted((p for p in points if p.group == "hand"), key=lambda p: -(p.accuracy or 0))
     for point in [*(p for p in points if p.group == "start"), *hand]:
         wanted.setdefault(_name(point), point)
-    most = MAX_NAMES if width > HALF else 4
+    most = MAX_NAMES if width > HALF else 3
     return [
         Label(shorten(name, 26), x.at(measure.of(point) or 0), y.at(point.accuracy or 0))
         for name, point in list(wanted.items())[:most]
@@ -210,8 +222,8 @@ def _tooltip(point: Evaluation) -> str:
     p90 = f" (p90 {milliseconds(point.latency_p90_ms)})" if point.latency_p90_ms else ""
     rest = f"{count(point.macs)} MACs, {count(point.params)} parameters, {size(point.size_bytes)}"
     feasible = "" if point.is_feasible else "\noutside the limits"
-    first = f"{_name(point)}, evaluation {point.number}"
-    return f"{first}\n{percent(point.accuracy)} at {milliseconds(point.latency_ms)}{p90}\n{rest}{feasible}\n{point.arch_id}"
+    first = f"{_name(point)}, evaluation {point.number}\n{percent(point.accuracy)} at "
+    return f"{first}{milliseconds(point.latency_ms)}{p90}\n{rest}{feasible}\n{point.arch_id}"
 
 
 def _front_table(front: Sequence[Evaluation], run: RunData) -> Markup:
@@ -244,7 +256,8 @@ def _progress(points: Sequence[Evaluation]) -> Markup | None:
     """The best network within the limits so far, by number of evaluations, for each way of searching."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for group in ("random", "search"):
-        best, steps = -1.0, []
+        steps: list[tuple[float, float]] = []
+        best = -1.0
         own = [point for point in points if point.group == group]
         for index, point in enumerate(own, start=1):
             if point.is_feasible and (point.accuracy or 0) > best:

@@ -119,7 +119,7 @@ def _rate(records: Sequence[dict[str, Any]]) -> Markup | None:
 def _compared(run: RunData) -> Markup | None:
     """The chosen network's validation accuracy beside that of the networks trained for comparison."""
     names = [phase for phase in run.metrics if phase.startswith("compare:")]
-    lines = []
+    lines: list[tuple[str, str, Points]] = []
     for phase in names:
         points, name = _series(run.metrics[phase], "val_accuracy"), phase.removeprefix("compare:")
         taken = [colour for colour, _, _ in lines]
