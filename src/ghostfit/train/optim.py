@@ -1,0 +1,76 @@
+"""Optimizers from timm, over groups of parameters: no decay of norms and biases, lower rates for early layers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
+from torch import nn
+
+from ghostfit.train.config import WEIGHT_DECAY, TrainConfig
+
+# Peak rates at a batch of 128. AdamW: measured, docs/LOG.md; LAMB: arXiv 2110.00476 (8e-3 at 2048); SGD: arXiv
+# 1706.02677 (0.1 at 256). They grow with the square root of the batch (arXiv 2205.10287), linearly for SGD.
+REFERENCE_LR = {"adamw": 2e-3, "lamb": 2e-3, "sgd": 0.05}
+REFERENCE_BATCH = 128
+
+
+def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimizer of `config`; each group holds ``lr_scale``, its share of the current rate."""
+    groups = parameter_groups(network, weight_decay=weight_decay_of(config), layer_decay=config.layer_decay)
+    extra: dict[str, Any] = {"adamw": {"fused": True}, "sgd": {"fused": True}, "lamb": {}}[
+        config.optimizer
+    ]  # 1.4 ms for 7
+    return create_optimizer_v2(
+        groups, opt=config.optimizer, lr=reference_lr(config.optimizer, config.batch_size), **extra
+    )
+
+
+def parameter_groups(network: nn.Module, *, weight_decay: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:
+    """Groups of parameters that share decay and rate. Vectors (norms, biases) have no decay.
+
+    The last layer's rate is whole; each layer before it has `layer_decay` of the next one's. A layer is a block
+    ``stages.i.j``, the stem, or the head; in other networks a first-level module, or an indexed child of one.
+    """
+    names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    depths = _layer_depths(names) if layer_decay < 1 else dict.fromkeys(names, 0)
+    last = max(depths.values(), default=0)
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        is_decayed = parameter.ndim > 1
+        key = (depths[name], is_decayed)
+        if key not in groups:
+            scale = layer_decay ** (last - depths[name])
+            groups[key] = {"params": [], "weight_decay": weight_decay if is_decayed else 0.0, "lr_scale": scale}
+        groups[key]["params"].append(parameter)
+    return list(groups.values())
+
+
+def reference_lr(optimizer: str, batch_size: int) -> float:
+    """A peak rate that works for most networks: where a range test starts from, and what stands in for one.
+
+    >>> reference_lr("adamw", 32), reference_lr("sgd", 256)
+    (0.001, 0.1)
+    """
+    ratio = batch_size / REFERENCE_BATCH
+    return REFERENCE_LR[optimizer] * (ratio if optimizer == "sgd" else ratio**0.5)
+
+
+def weight_decay_of(config: TrainConfig) -> float:
+    """The decay given, or the optimizer's usual one."""
+    return WEIGHT_DECAY[config.optimizer] if config.weight_decay is None else config.weight_decay
+
+
+def _layer_depths(names: list[str]) -> dict[str, int]:
+    """Depth of each parameter's layer, counted by the order of the layers in the network."""
+    layers: dict[str, int] = {}
+    depths = {}
+    for name in names:
+        match = re.match(r"[^.]+(?:\.\d+)*", name)
+        assert match, name
+        depths[name] = layers.setdefault(match[0], len(layers))
+    return depths

@@ -1,0 +1,191 @@
+"""The state of a training: everything that a step changes, how one step changes it, and its form in a checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+
+from ghostfit.train.config import TrainConfig
+from ghostfit.train.evaluate import device_of
+from ghostfit.train.optim import make_optimizer
+from ghostfit.train.plan import Plan
+from ghostfit.train.schedule import Plateau, lr_factor
+from ghostfit.train.seeding import seed_step
+from ghostfit.train.task import FollowsProgress, HasState, Task
+
+EMA_EVERY = (
+    4  # steps between updates of the average: 0.45 ms a step instead of 1.8 (mobilenetv3_small_100, docs/LOG.md)
+)
+EMA_RISE = 5.0  # updates: the average starts short and reaches its decay as t / (t + 5)
+FREE_TO_CHANGE = {"time_s", "checkpoint_s", "trackers", "teacher"}  # settings that a resumed run may give anew
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Weights and what validation said of them."""
+
+    weights: dict[str, Tensor]
+    step: int
+    metric: float
+    loss: float
+    standard_error: float = 0.0
+
+
+@dataclass
+class Training:
+    """What a step changes. `batch` counts within `epoch`; `elapsed_s` counts over all processes of the run."""
+
+    network: nn.Module
+    task: Task
+    config: TrainConfig
+    plan: Plan
+    optimizer: torch.optim.Optimizer
+    ema: ModelEmaV3 | None
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    elapsed_s: float = 0.0
+    lr_scale: float = 1.0  # lowered when the loss stopped being a number
+    num_restores: int = 0
+    is_done: bool = False
+    eval_s: float = 0.0  # of the last evaluation
+    plateau: Plateau = field(default_factory=Plateau)
+    best: Snapshot | None = None
+    epoch_sums: dict[str, float] = field(default_factory=dict)  # of the values of this epoch's steps
+
+    def __post_init__(self) -> None:
+        """Look up once what every step needs."""
+        self.device = device_of(self.network)
+        self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self._follower = self.task if isinstance(self.task, FollowsProgress) else None
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The network that is validated and kept: the average, or the network itself without one."""
+        return self.network if self.ema is None else self.ema.module
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next step."""
+        config = self.config
+        progress = self.plan.progress(self.step)
+        factor = lr_factor(
+            config.schedule, progress, warmup=config.warmup, floor=config.lr_floor, plateau=self.plateau.factor
+        )
+        return self.plan.peak_lr * factor * self.lr_scale
+
+    def train_step(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor | float]:
+        """Go one step; returns the task's values."""
+        seed_step(self.config.seed, self.step, self.device)
+        lr = self.lr
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["lr_scale"]
+        if self._follower is not None:
+            self._follower.progress = self.plan.progress(self.step)
+        values = self.task.train_step(
+            self.network, x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+        )
+        if self.config.clip_grad:
+            nn.utils.clip_grad_norm_(self.parameters, self.config.clip_grad)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self.batch += 1
+        if self.ema is not None and self.step % EMA_EVERY == 0:
+            self.ema.update(self.network, self.step // EMA_EVERY)
+        return values
+
+    def is_finite(self) -> bool:
+        """Whether all weights and buffers are numbers."""
+        return all(bool(torch.isfinite(value).all()) for value in self.network.state_dict().values())
+
+
+def start(network: nn.Module, task: Task, config: TrainConfig, plan: Plan) -> Training:
+    """A training at its first step."""
+    ema = None
+    if config.ema:
+        decay = plan.ema_decay**EMA_EVERY
+        ema = ModelEmaV3(network, decay=decay, use_warmup=True, warmup_gamma=EMA_RISE, warmup_power=1.0)
+        ema.module.requires_grad_(False)
+    return Training(network, task, config, plan, make_optimizer(network, config), ema)
+
+
+def capture(training: Training) -> dict[str, Any]:
+    """Everything as tensors and plain values; the tensors are the living ones. Of a finished training, the weights."""
+    state = {name: getattr(training, name) for name in _COUNTERS}
+    state["network"] = training.network.state_dict()
+    state["config"] = _settings(training.config)
+    state["plan"] = training.plan.to_dict()
+    if training.is_done:
+        return state
+    state["optimizer"] = training.optimizer.state_dict()
+    state["ema"] = None if training.ema is None else training.ema.module.state_dict()
+    state["plateau"] = dataclasses.asdict(training.plateau)
+    state["best"] = None if training.best is None else vars(training.best)
+    state["task"] = training.task.state_dict() if isinstance(training.task, HasState) else None
+    return state
+
+
+def restore(training: Training, state: Mapping[str, Any]) -> None:
+    """Put `training` into a captured state. Raises ValueError when it is of another network or of other settings."""
+    _check_settings(training.config, state["config"])
+    try:
+        training.network.load_state_dict(state["network"])
+    except RuntimeError as error:
+        raise ValueError(f"the checkpoint is of another network; choose another run folder ({error})") from error
+    for name in _COUNTERS:
+        setattr(training, name, state[name])
+    training.plan = Plan.from_dict(state["plan"])
+    if training.is_done:
+        return
+    training.optimizer.load_state_dict(state["optimizer"])
+    training.optimizer.zero_grad()
+    if training.ema is not None:
+        training.ema.module.load_state_dict(state["ema"])
+    training.plateau = Plateau(**state["plateau"])
+    training.best = None if state["best"] is None else Snapshot(**state["best"])
+    if isinstance(training.task, HasState):
+        training.task.load_state_dict(state["task"])
+
+
+def snapshot(network: nn.Module, step: int, metrics: Mapping[str, float], metric: str) -> Snapshot:
+    """A copy of the network's weights with their scores; a metric that is no number counts as the worst."""
+    weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    score, loss = metrics[metric], metrics.get("val_loss", math.inf)
+    error = metrics.get("standard_error", 0.0)
+    return Snapshot(
+        weights, step, score if math.isfinite(score) else -math.inf, loss if math.isfinite(loss) else math.inf, error
+    )
+
+
+def is_better(new: Snapshot, old: Snapshot | None) -> bool:
+    """Whether `new` is at least as good: by metric, then by loss; the later one of equals."""
+    return old is None or (new.metric, -new.loss) >= (old.metric, -old.loss)
+
+
+_COUNTERS = ("step", "epoch", "batch", "elapsed_s", "lr_scale", "num_restores", "is_done", "eval_s", "epoch_sums")
+
+
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE_TO_CHANGE}
+
+
+def _check_settings(config: TrainConfig, earlier: Mapping[str, Any]) -> None:
+    now = _settings(config)
+    changed = [
+        f"{name} was {earlier.get(name)!r}, now {now.get(name)!r}"
+        for name in sorted({*now, *earlier})
+        if now.get(name) != earlier.get(name)
+    ]
+    if changed:
+        raise ValueError(
+            f"a training can't be resumed with other settings ({'; '.join(changed)}); "
+            "use the earlier ones, or a new run folder"
+        )

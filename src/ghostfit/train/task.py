@@ -1,0 +1,72 @@
+"""What the training loop needs from a task, so that it can stay ignorant of labels, boxes and subnets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Loader(Protocol):
+    """Batches that follow from the epoch alone, so that a resumed run sees the same; see `ghostfit.data.loader`."""
+
+    @property
+    def num_images(self) -> int:
+        """Images in an epoch."""
+        ...
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def epoch(self, epoch: int = 0, start_batch: int = 0) -> Iterator[Batch]:
+        """Batches (x: (B, C, H, W) float; y: (B,) int64) of an epoch, from `start_batch` on."""
+        ...
+
+
+class Task(Protocol):
+    """Loss and metric of a training.
+
+    The loop seeds the global generators of torch, numpy and random before each `train_step` from (seed, step), so
+    a task that draws from them needs no state of its own to be resumed. One that has state (curricula, counters)
+    is also a `HasState`.
+    """
+
+    @property
+    def metric(self) -> str:
+        """Name of the value of `evaluate` by which the best weights are kept; larger is better."""
+        ...
+
+    def train_step(self, network: nn.Module, x: Tensor, y: Tensor) -> Mapping[str, Tensor | float]:
+        """Forward and backward: add gradients to the parameters, return values to average and record.
+
+        It must hold ``loss``. Return detached tensors, not floats: the loop reads them seldom, so a GPU never waits.
+        """
+        ...
+
+    def evaluate(self, network: nn.Module, batches: Loader) -> dict[str, float]:
+        """Metrics on the validation split: `metric`, ``val_loss`` and, when known, ``standard_error`` of the metric."""
+        ...
+
+
+@runtime_checkable
+class HasState(Protocol):
+    """A task whose state belongs into checkpoints: plain values and tensors only."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as tensors and plain values."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a state back."""
+        ...
+
+
+@runtime_checkable
+class FollowsProgress(Protocol):
+    """A task that changes as the training goes on: the loop sets `progress` before each step, 0 at first, 1 at last."""
+
+    progress: float
