@@ -30,6 +30,7 @@ Pads = tuple[int, int, int, int]  # top, left, bottom, right: ONNX's order
 
 OPSET = 17  # HardSwish needs 14, Resize as written here 13; readable by every ONNX Runtime since 1.12
 IR_VERSION = 8  # the file format that belongs to opset 17
+MAX_CHOICE = 1 << 16  # numbers in a matrix that enlarges a map; the 7 x 7 maps of a 224 px image take 441
 UNUSED = -1  # number of a channel that only fills a block: nothing reads it
 
 
@@ -55,7 +56,7 @@ class Maps:
 
 
 class GraphWriter:
-    """Collects nodes and weights; `finish` makes the model. `block`: every tensor's channels are padded to a multiple."""
+    """Collects nodes and weights; `finish` makes the model. Channels are filled up to a multiple of `block`."""
 
     def __init__(self, block: int = 1) -> None:
         self.block = block
@@ -171,21 +172,31 @@ class GraphWriter:
         ]
         return Maps(tuple(parts), size_hw)
 
-    def spread(self, name: str, maps: Maps, size_hw: tuple[int, int]) -> Maps:
-        """Nearest-neighbour enlargement to `size_hw`, as ``torch.nn.functional.interpolate(mode="nearest")``."""
+    def enlarge(self, name: str, maps: Maps, size_hw: tuple[int, int]) -> Maps:
+        """Nearest-neighbour enlargement, exactly as ``torch.nn.functional.interpolate(mode="nearest")``."""
         if maps.size_hw == size_hw:
             return maps
         (high, wide), (height, width) = maps.size_hw, size_hw
-        if height % high == 0 and width % wide == 0:  # whole factors: the form that runs in blocks
-            factors = (height // high, width // wide)
-            scales = self.weight(f"/scales_{factors[0]}_{factors[1]}", np.array([1, 1, *factors], np.float32))
+        if height % high == 0 and width % wide == 0:  # whole factors: what runs in blocks
+            factors = np.array([1, 1, height // high, width // wide], np.float32)
+            scales = self.weight(f"{name}/scales", factors)
             return self.each(
-                "Resize", name, maps, size_hw, ["", scales], mode="nearest", nearest_mode="floor",
-                coordinate_transformation_mode="asymmetric",
+                "Resize", name, maps, size_hw, ["", scales],
+                mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric",
             )  # fmt: skip
-        rows, columns = (nearest_index(*pair) for pair in ((high, height), (wide, width)))
-        tall = self.each("Gather", name, maps, (height, wide), [self.weight(f"/rows_{high}_{height}", rows)], axis=2)
-        return self.each("Gather", name, tall, size_hw, [self.weight(f"/rows_{wide}_{width}", columns)], axis=3)
+        rows, columns = nearest_index(high, height), nearest_index(wide, width)
+        if high * wide * height * width > MAX_CHOICE:
+            maps = self.each("Gather", name, maps, (height, wide), [self.weight(f"{name}/rows", rows)], axis=2)
+            return self.each("Gather", name, maps, size_hw, [self.weight(f"{name}/columns", columns)], axis=3)
+        # A product with ones and zeros is several times faster than Gather or Resize: docs/LOG.md, 2026-11-24.
+        choice = np.zeros((high, wide, height, width), np.float32)
+        y, x = np.indices(size_hw)
+        choice[rows[y], columns[x], y, x] = 1
+        matrix = self.weight(f"{name}/choice", choice.reshape(high * wide, height * width))
+        flat, shape = (self.weight(f"{name}/{key}", np.array(size)) for key, size in
+                       (("flat", (0, 0, high * wide)), ("shape", (0, 0, height, width))))  # fmt: skip
+        maps = self.each("Reshape", name, maps, maps.size_hw, [flat])
+        return self.each("Reshape", name, self.each("MatMul", name, maps, size_hw, [matrix]), size_hw, [shape])
 
     def activation(self, name: str, tensor: str, act: str) -> str:
         """Name of the activated tensor. ONNX Runtime 1.32 fuses all of these into convolutions, SiLU excepted."""
@@ -264,7 +275,7 @@ def take(array: Array, channels: Channels, axis: int) -> Array:
     chosen = np.take(array, np.maximum(index, 0), axis)
     if (index < 0).any():
         chosen[(slice(None),) * axis + (index < 0,)] = 0
-    return chosen
+    return np.asarray(chosen)
 
 
 def output_size(size_hw: tuple[int, int], kernel_hw: Sequence[int], stride: int, pads: Pads) -> tuple[int, int]:
@@ -286,4 +297,5 @@ def nearest_index(size: int, enlarged: int) -> npt.NDArray[np.int64]:
     [0, 0, 0, 1, 1, 2, 2]
     """
     scale = np.float32(size) / np.float32(enlarged)
-    return np.minimum(np.floor(np.arange(enlarged, dtype=np.float32) * scale), size - 1).astype(np.int64)
+    rows = np.floor(np.arange(enlarged, dtype=np.float32) * scale).astype(np.int64)
+    return rows.clip(max=size - 1)

@@ -17,12 +17,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import nn
 
-from ghostfit.export.graph import UNUSED, Array, GraphWriter, Layout, Maps, Pads, Part
+from ghostfit.export.graph import UNUSED, Array, Channels, GraphWriter, Layout, Maps, Pads, Part
 from ghostfit.nn.block import GhostBlock, Reorder, Shortcut, SqueezeExcite
 from ghostfit.nn.build import Classifier, Network
 from ghostfit.nn.ghost import ConvBN, DFCGate, GhostModule, LinearBN
@@ -44,6 +44,7 @@ class Lowering:
     """How a network is written. `forms` overrides `ghost` for single modules, by name such as ``stages.0.1.expand``."""
 
     ghost: str = "concat"
+    repeat_up_to: int = 0  # Ghost modules of at most so many channels are repeated whatever `ghost` says
     block: int = 1  # multiple to which each tensor's channels are filled up; 1: as they are
     scale: str = "broadcast"  # "spread": the gate is enlarged to its map's size before multiplying
     forms: tuple[tuple[str, str], ...] = ()
@@ -57,9 +58,9 @@ class Lowering:
         if self.block < 1:
             raise ValueError(f"block={self.block}; allowed: 1 (as they are) or a number of channels such as 8 or 16")
 
-    def form_of(self, module: str) -> str:
-        """The form of the Ghost module of that name."""
-        return dict(self.forms).get(module, self.ghost)
+    def form_of(self, name: str, num_channels: int) -> str:
+        """The form of the Ghost module of that name and output width."""
+        return dict(self.forms).get(name, "repeat" if num_channels <= self.repeat_up_to else self.ghost)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict, ready for JSON."""
@@ -72,10 +73,10 @@ class Lowering:
 
 
 def write_network(writer: GraphWriter, network: Network, image: Maps, lowering: Lowering) -> str:
-    """Write a deployed network (no training branches); returns the tensor of its logits (N, num_classes)."""
+    """Write a fused network; returns the tensor of its logits (N, num_classes)."""
     maps = _write_conv(writer, "stem", network.stem, image)
     for i, stage in enumerate(network.stages):
-        for j, block in enumerate(stage):
+        for j, block in enumerate(cast(nn.Sequential, stage)):
             name = f"stages.{i}.{j}"
             if isinstance(block, GhostBlock):
                 maps = _write_block(writer, name, block, maps, lowering)
@@ -94,25 +95,27 @@ def _write_block(writer: GraphWriter, name: str, block: GhostBlock, x: Maps, low
         y = _write_conv(writer, f"{name}.depthwise", block.depthwise, y)
     if block.se is not None:
         y = _write_squeeze_excite(writer, f"{name}.se", block.se, y, lowering)
+    if block.shortcut is None:
+        return _write_ghost(writer, f"{name}.project", block.project, y, lowering)
     if isinstance(block.shortcut, Shortcut):
         y = _write_ghost(writer, f"{name}.project", block.project, y, lowering)
         short = _write_conv(writer, f"{name}.shortcut.depthwise", block.shortcut.depthwise, x)
         short = _write_conv(writer, f"{name}.shortcut.pointwise", block.shortcut.pointwise, short, y.layout)
-        return writer.add(_path(name), y, short)
-    if block.shortcut is None:
-        return _write_ghost(writer, f"{name}.project", block.project, y, lowering)
-    short = _renumber(x, block.shortcut.index) if isinstance(block.shortcut, Reorder) else x
-    y = _write_ghost(writer, f"{name}.project", block.project, y, lowering, short.layout)
+    else:
+        short = _renumber(x, block.shortcut.index) if isinstance(block.shortcut, Reorder) else x
+        y = _write_ghost(writer, f"{name}.project", block.project, y, lowering, short.layout)
     return writer.add(_path(name), y, short)
 
 
 def _write_ghost(
-    writer: GraphWriter, name: str, module: GhostModule, x: Maps, lowering: Lowering, layout: Layout | None = None
+    writer: GraphWriter, name: str, module: GhostModule, x: Maps, lowering: Lowering, like: Layout | None = None
 ) -> Maps:
-    """A Ghost module; a plain one (ratio 1) is written in `layout`."""
-    form = lowering.form_of(name)
+    """A Ghost module, where it can be in the layout `like` of the map that it is added to."""
+    form = lowering.form_of(name, len(module.out_slots))
+    if form == "split" and like is not None and len(like) == 1:
+        form = "repeat"
     if module.cheap is None:
-        y = _write_conv(writer, f"{name}.primary", module.primary, x, layout)
+        y = _write_conv(writer, f"{name}.primary", module.primary, x, like)
     elif form == "repeat" and _activation_name(module.cheap) in IDEMPOTENT:
         y = _write_repeated(writer, name, module, x)
     else:
@@ -127,7 +130,7 @@ def _write_ghost(
 def _write_halves(writer: GraphWriter, name: str, module: GhostModule, x: Maps) -> Maps:
     """Primary maps in one tensor; each further tensor holds one cheap map of each primary map."""
     primary = _write_conv(writer, f"{name}.primary", module.primary, x)
-    cheap = _read_filter(module.cheap, x.size_hw)
+    cheap = _read_conv(module.cheap, x.size_hw)
     num_primary, copies = len(module.primary.out_slots), module.ratio - 1
     parts = list(primary.parts)
     for copy in range(copies):
@@ -140,7 +143,7 @@ def _write_halves(writer: GraphWriter, name: str, module: GhostModule, x: Maps) 
 
 def _write_repeated(writer: GraphWriter, name: str, module: GhostModule, x: Maps) -> Maps:
     """Both halves by one convolution with repeated rows and one depthwise one that passes the first half."""
-    primary, cheap = _read_filter(module.primary, x.size_hw), _read_filter(module.cheap, x.size_hw)
+    primary, cheap = _read_conv(module.primary, x.size_hw), _read_conv(module.cheap, x.size_hw)
     num_primary, num_cheap = len(primary.weight), len(module.out_slots) - len(primary.weight)
     rows = np.array([*range(num_primary), *(i // (module.ratio - 1) for i in range(num_cheap))])
     y = writer.conv(_path(f"{name}.primary"), x, primary.weight[rows], primary.bias[rows], act=primary.act)
@@ -161,7 +164,7 @@ def _write_gate(writer: GraphWriter, name: str, gate: DFCGate, x: Maps, like: Ma
     y = _write_conv(writer, f"{name}.pointwise", gate.pointwise, y, like.layout)
     y = _write_conv(writer, f"{name}.horizontal", gate.horizontal, y)
     y = _write_conv(writer, f"{name}.vertical", gate.vertical, y, act="sigmoid")
-    return writer.spread(_path(name), y, like.size_hw)
+    return writer.enlarge(_path(name), y, like.size_hw)
 
 
 def _write_squeeze_excite(writer: GraphWriter, name: str, module: SqueezeExcite, x: Maps, lowering: Lowering) -> Maps:
@@ -169,105 +172,91 @@ def _write_squeeze_excite(writer: GraphWriter, name: str, module: SqueezeExcite,
     y = _write_conv(writer, f"{name}.reduce", module.reduce, y)
     y = _write_conv(writer, f"{name}.expand", module.expand, y, x.layout, act="hard_sigmoid")
     if lowering.scale == "spread":
-        y = writer.spread(_path(name), y, x.size_hw)
+        y = writer.enlarge(_path(name), y, x.size_hw)
     return writer.multiply(_path(name), x, y)
 
 
 def _write_classifier(writer: GraphWriter, head: Classifier, x: Maps) -> str:
     if head.conv is not None:
         x = _write_conv(writer, "head.conv", head.conv, x)
-    x = writer.concat(_path("head"), writer.each("GlobalAveragePool", _path("head"), x, (1, 1)))
-    (pooled,) = x.parts
-    channels = pooled.channels
+    (pooled,) = writer.concat("/head", writer.each("GlobalAveragePool", "/head", x, (1, 1))).parts
     vector = writer.node("Flatten", "/head/Flatten", [pooled.tensor], axis=1)
+    channels = pooled.channels
     if head.hidden is not None:
         vector = _write_linear(writer, "head.hidden", head.hidden, vector, channels)
         channels = tuple(range(head.hidden.linear.out_features))
     return _write_linear(writer, "head.classifier", head.classifier, vector, channels)
 
 
-def _write_linear(writer: GraphWriter, name: str, module: LinearBN, vector: str, channels: tuple[int, ...]) -> str:
-    weight, bias = fold(module.linear, module.bn)
+def _write_linear(writer: GraphWriter, name: str, module: LinearBN, vector: str, channels: Channels) -> str:
+    weight, bias = _weights(module.linear)
     return writer.linear(_path(name), vector, weight, bias, channels, act=_activation_name(module))
 
 
 def _write_conv(
-    writer: GraphWriter, name: str, module: ConvBN, x: Maps, layout: Layout | None = None, act: str | None = None
+    writer: GraphWriter, name: str, module: nn.Module, x: Maps, layout: Layout | None = None, act: str | None = None
 ) -> Maps:
-    """Any convolution with its norm folded in; `act` stands in for the module's own activation."""
-    filter = _read_filter(module, x.size_hw)
+    """Any convolution; `act` stands in for the module's own activation."""
+    conv = _read_conv(module, x.size_hw)
     if act is not None:
-        filter = dataclasses.replace(filter, act=act)
-    if module.in_slots is None:
-        return _depthwise(writer, name, x, filter)
+        conv = dataclasses.replace(conv, act=act)
+    if conv.is_depthwise:
+        return _depthwise(writer, name, x, conv)
     return writer.conv(
-        _path(name),
-        x,
-        filter.weight,
-        filter.bias,
-        act=filter.act,
-        stride=filter.stride,
-        pads=filter.pads,
-        layout=layout,
+        _path(name), x, conv.weight, conv.bias, act=conv.act, stride=conv.stride, pads=conv.pads, layout=layout
     )
 
 
-def _depthwise(writer: GraphWriter, name: str, x: Maps, filter: _Filter, rows: slice = slice(None)) -> Maps:
+def _depthwise(writer: GraphWriter, name: str, x: Maps, conv: _Conv, rows: slice = slice(None)) -> Maps:
     return writer.depthwise(
-        _path(name), x, filter.weight[rows], filter.bias[rows], act=filter.act, stride=filter.stride, pads=filter.pads
+        _path(name), x, conv.weight[rows], conv.bias[rows], act=conv.act, stride=conv.stride, pads=conv.pads
     )
 
 
 @dataclass(frozen=True)
-class _Filter:
-    """What a convolution does, with its norm folded in. `weight`: (out, in / groups, kh, kw)."""
+class _Conv:
+    """What a fused convolution does. `weight`: (out, in / groups, kh, kw)."""
 
     weight: Array
     bias: Array
     act: str
     stride: int
     pads: Pads
+    is_depthwise: bool
 
 
-def _read_filter(module: ConvBN, size_hw: tuple[int, int]) -> _Filter:
-    weight, bias = fold(module.conv, module.bn)
+def _read_conv(module: nn.Module | None, size_hw: tuple[int, int]) -> _Conv:
+    assert isinstance(module, ConvBN) and module.bn is None, "networks are fused before they are written"
+    weight, bias = _weights(module.conv)
     stride = module.conv.stride[0]
-    kernel = weight.shape[2:]
+    pads = [(kernel // 2, kernel // 2) for kernel in weight.shape[2:]]
     if module.pads_same:
-        pads = _same_pads(size_hw, kernel, stride)
-    else:
-        pads = (kernel[0] // 2, kernel[1] // 2, kernel[0] // 2, kernel[1] // 2)
-    return _Filter(weight, bias, _activation_name(module), stride, pads)
+        pads = [_same_pads(size, kernel, stride) for size, kernel in zip(size_hw, weight.shape[2:], strict=True)]
+    (top, bottom), (left, right) = pads
+    is_depthwise = module.in_slots is None
+    return _Conv(weight, bias, _activation_name(module), stride, (top, left, bottom, right), is_depthwise)
 
 
-def fold(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | nn.BatchNorm1d | None) -> tuple[Array, Array]:
-    """Weight and bias of a layer with the batch norm behind it folded in, in float64 and then rounded once."""
-    weight = layer.weight.detach().cpu().numpy()
-    bias = np.zeros(len(weight), np.float32) if layer.bias is None else layer.bias.detach().cpu().numpy()
-    if norm is None:
-        return weight, bias
-    gain, shift, mean, variance = (
-        t.detach().cpu().numpy().astype(np.float64)
-        for t in (norm.weight, norm.bias, norm.running_mean, norm.running_var)
-    )
-    scale = gain / np.sqrt(variance + norm.eps)
-    folded = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-    return folded.astype(np.float32), (shift + (bias - mean) * scale).astype(np.float32)
+def _same_pads(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's rule along one axis: ceil(size / stride) outputs, the odd pixel of padding at the end."""
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
 
 
-def _same_pads(size_hw: tuple[int, int], kernel: tuple[int, ...], stride: int) -> Pads:
-    """TensorFlow's rule: ceil(size / stride) outputs, the odd pixel of padding at the right and below."""
-    totals = [max((-(-size // stride) - 1) * stride + k - size, 0) for size, k in zip(size_hw, kernel, strict=True)]
-    return totals[0] // 2, totals[1] // 2, totals[0] - totals[0] // 2, totals[1] - totals[1] // 2
+def _weights(layer: nn.Conv2d | nn.Linear) -> tuple[Array, Array]:
+    assert layer.bias is not None
+    weight, bias = (tensor.detach().cpu().numpy() for tensor in (layer.weight, layer.bias))
+    return weight.astype(np.float32, copy=False), bias.astype(np.float32, copy=False)
 
 
-def _renumber(maps: Maps, index: tuple[int, ...]) -> Maps:
+def _renumber(maps: Maps, index: Channels) -> Maps:
     """The map whose channel c is channel ``index[c]`` of `maps`: other numbers, nothing moved."""
     number = {old: new for new, old in enumerate(index)} | {UNUSED: UNUSED}
     return Maps(tuple(Part(p.tensor, tuple(number[c] for c in p.channels)) for p in maps.parts), maps.size_hw)
 
 
-def _activation_name(module: ConvBN | LinearBN) -> str:
+def _activation_name(module: nn.Module) -> str:
+    assert isinstance(module, ConvBN | LinearBN)
     return ACTIVATION_NAMES[type(module.act)]
 
 

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import onnx
-
 from ghostfit.export.graph import GraphWriter
 from ghostfit.export.lower import Lowering, write_network
 from ghostfit.nn.build import Network
+from ghostfit.nn.fuse import fuse
 
 __all__ = ["to_onnx"]
 
@@ -43,5 +42,5 @@ def to_onnx(
     dimension = "N" if batch == "dynamic" else batch
     writer = GraphWriter(lowering.block)
     image = writer.input(INPUT, channels=arch.in_channels, size_hw=(height, width), batch=dimension)
-    logits = write_network(writer, network, image, lowering)
+    logits = write_network(writer, network if network.is_fused else fuse(network), image, lowering)
     return writer.finish(logits, OUTPUT, [dimension, arch.num_classes], {"arch_id": arch.id})
