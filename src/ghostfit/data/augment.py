@@ -244,18 +244,18 @@ def _v2(name: str) -> Callable[..., Tensor]:
     return call
 
 
-def _gray(images: Tensor, strength: float) -> Tensor:
+def _gray(images: Tensor, _strength: float) -> Tensor:
     return _v2("rgb_to_grayscale")(images, images.shape[1]) if images.shape[1] == 3 else images
 
 
-# Each takes images (B, C, H, W), uint8, and a strength 0..1. Ranges as in torchvision's TrivialAugmentWide, milder where
-# that leaves little of a small image.
+# Each takes images (B, C, H, W), uint8, and a strength 0..1. Ranges as in torchvision's TrivialAugmentWide, milder
+# where those leave little of a small image.
 DISTORTIONS: tuple[Callable[[Tensor, float], Tensor], ...] = (
     lambda images, strength: _v2("posterize")(images, 8 - round(5 * strength)),
     lambda images, strength: _v2("solarize")(images, 255 - 127 * strength),
     lambda images, strength: _v2("adjust_sharpness")(images, 1 + 0.9 * (2 * strength - 1)),
     lambda images, strength: _v2("gaussian_blur")(images, [5, 5], [0.1 + 1.5 * strength]),
-    lambda images, strength: _v2("autocontrast")(images),
-    lambda images, strength: _v2("equalize")(images) if images.shape[1] in (1, 3) else images,
+    lambda images, _strength: _v2("autocontrast")(images),
+    lambda images, _strength: _v2("equalize")(images) if images.shape[1] in (1, 3) else images,
     _gray,
 )

@@ -107,12 +107,20 @@ def _make_array(*_: Any) -> _PlainArray:
     return _PlainArray()
 
 
+def _encode(text: Any, encoding: Any) -> bytes:
+    """How Python 3 writes bytes in the pickle protocol of Python 2."""
+    if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
+        raise ValueError("bytes in an unknown encoding")
+    return text.encode("latin1")
+
+
 class _PlainUnpickler(pickle.Unpickler):
     allowed: Mapping[tuple[str, str], Callable[..., Any]] = {
         ("numpy.core.multiarray", "_reconstruct"): _make_array,
         ("numpy._core.multiarray", "_reconstruct"): _make_array,
         ("numpy", "ndarray"): _PlainArray,
         ("numpy", "dtype"): _PlainDtype,
+        ("_codecs", "encode"): _encode,
     }
 
     def find_class(self, module: str, name: str) -> Any:

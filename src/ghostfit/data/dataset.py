@@ -16,6 +16,7 @@ import hashlib
 import os
 import struct
 import threading
+import weakref
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -81,6 +82,7 @@ class Archive:
         with self._lock:
             if self._stream is None:
                 self._stream = self.path.open("rb")
+                weakref.finalize(self, self._stream.close)
             self._stream.seek(member.header_offset)
             header = self._stream.read(LOCAL_HEADER.size)
             if len(header) < LOCAL_HEADER.size or header[:4] != b"PK\3\4":

@@ -115,7 +115,7 @@ def _measure(sample: Sample) -> tuple[Any, str]:
         problem, reason = UNREADABLE, f"not an image of a known format ({', '.join(_formats())})"
     except FileNotFoundError:
         problem, reason = MISSING, "no such file"
-    except Exception as error:  # decoders meet damaged data with nearly any exception
+    except Exception as error:  # noqa: BLE001 - decoders meet damaged data with nearly any exception
         reason = str(error) or type(error).__name__
         problem = TRUNCATED if "truncated" in reason or "Truncated" in reason else UNREADABLE
     return _failed(row, problem, reason) if problem else (row, "")

@@ -99,7 +99,7 @@ class Batches:
             x = resize(x, size_hw)
         else:
             x = self.transform(x, np.random.default_rng([self.seed, epoch, number]), size_hw)
-        x = torch.mul(x, self._scale).add_(self._offset).contiguous(memory_format=torch.channels_last)
+        x = x.to(torch.float32).mul_(self._scale).add_(self._offset).contiguous(memory_format=torch.channels_last)
         return x, torch.from_numpy(self.labels[rows])
 
 
@@ -136,9 +136,10 @@ def _prefetched(make: Callable[[int], Batch], numbers: range, depth: int) -> Ite
     def put(item: Batch | BaseException | None) -> None:
         while not is_closed.is_set():
             try:
-                return results.put(item, timeout=0.1)
+                results.put(item, timeout=0.1)
             except queue.Full:
                 continue
+            return
 
     def work() -> None:
         try:
@@ -147,7 +148,7 @@ def _prefetched(make: Callable[[int], Batch], numbers: range, depth: int) -> Ite
                     return
                 put(make(number))
             put(None)
-        except BaseException as error:  # crosses to the reader
+        except BaseException as error:  # noqa: BLE001 - crosses to the reader
             put(error)
 
     thread = threading.Thread(target=work, name="batches", daemon=True)
