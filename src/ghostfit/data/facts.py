@@ -165,7 +165,7 @@ def _formats() -> tuple[str, ...]:
 def _load(path: Path, num_images: int) -> ImageFacts | None:
     """The facts in a file, None when there is none or it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
             if str(data["schema"]) != SCHEMA or data["table"].dtype != ROW or len(data["table"]) != num_images:
                 return None
             reasons = dict(zip(data["broken"].tolist(), data["reasons"].tolist(), strict=True))
