@@ -57,7 +57,7 @@ class GhostBlock(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path and self.shortcut is not None else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x
+        y: Tensor = x
         if self.start is not None:
             y = self.start(y)
         if self.expand is not None:

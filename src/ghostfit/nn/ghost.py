@@ -109,8 +109,9 @@ class LinearBN(nn.Module):
 class TrainingConv(nn.Module):
     """Parallel branches whose sum one convolution can replace after training (GhostNetV3, section 3.1).
 
-    `form.branches` convolutions with batch norm; a depthwise one also has a 1x1 `scale` branch and, where its outputs
-    are as many and as large as its inputs, a batch norm alone (`skip`).
+    `form.branches` convolutions with batch norm; a depthwise one also has a 1x1 `scale` branch, unless a stride with
+    TensorFlow's padding leaves no pixel in the kernel's centre for it, and where its outputs are as many and as large
+    as its inputs, a batch norm alone (`skip`).
     """
 
     def __init__(
@@ -130,8 +131,11 @@ class TrainingConv(nn.Module):
             ConvBN(out_slots, in_slots, form, kernel=kernel, stride=stride, groups=groups) for _ in range(form.branches)
         )
         is_depthwise = in_slots is None
+        is_centred = form.padding == "symmetric" or stride == 1
         keeps_shape = stride == 1 and groups in (0, len(out_slots))
-        self.scale = ConvBN(out_slots, None, form, stride=stride, groups=groups) if is_depthwise else None
+        self.scale = (
+            ConvBN(out_slots, None, form, stride=stride, groups=groups) if is_depthwise and is_centred else None
+        )
         self.skip = nn.BatchNorm2d(len(out_slots), eps=form.bn_eps) if is_depthwise and keeps_shape else None
         self.act = activation(act)
 

@@ -1,0 +1,78 @@
+"""Architectures as values: JSON and back, identity, slots, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ghostfit.arch import Arch, Block, Head, Stage, Stem, make_divisible, memory_slots
+
+
+def small(**changes) -> Arch:
+    stages = (Stage(8, (Block(mid=16, stride=2), Block(mid=16, ratio=2))), Stage(12, (Block(kind="conv"),)))
+    return Arch(stem=Stem(8), stages=stages, head=Head(conv=32)).replace(**changes)
+
+
+def test_json_and_back():
+    arch = small(size_hw=(48, 64), padding="same", branches=2)
+    assert Arch.from_json(arch.to_json()) == arch
+    assert Arch.from_dict(json.loads(json.dumps(arch.to_dict()))) == arch
+    assert Arch.from_json(arch.to_json()).id == arch.id
+
+
+def test_id_tells_archs_apart():
+    assert small().id == small().id
+    assert len({small().id, small(num_classes=3).id, small(branches=1).id, small(size_hw=(32, 32)).id}) == 4
+
+
+@given(st.integers(1, 64), st.integers(1, 5))
+def test_slots_are_a_permutation_with_the_primaries_first(channels, ratio):
+    slots = memory_slots(channels, ratio)
+    assert sorted(slots) == list(range(channels))
+    primaries = -(-channels // ratio)
+    assert slots[:primaries] == tuple(range(0, primaries * ratio, ratio))
+
+
+@given(st.floats(1, 2000), st.sampled_from([4, 8, 16]))
+def test_make_divisible_never_loses_a_tenth(value, divisor):
+    rounded = make_divisible(value, divisor)
+    assert rounded % divisor == 0
+    assert rounded >= 0.9 * value
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stages": ()}, "at least one stage"),
+        ({"num_classes": 0}, "num_classes=0"),
+        ({"padding": "valid"}, "allowed: 'symmetric', 'same'"),
+        ({"stages": (Stage(8, (Block(), Block(stride=2))),)}, "stage 0 block 1: stride 2; only a stage's first block"),
+        ({"stages": (Stage(8, (Block(stride=2, kernel=0, mid=8),)),)}, "needs a depthwise kernel"),
+        ({"stages": (Stage(8, (Block(act="gelu"),)),)}, "allowed: relu"),
+        ({"stages": (Stage(8, (Block(kernel=4),)),)}, "must be odd"),
+        ({"stages": (Stage(8, (Block(mid=8, ratio=0),)),)}, "ratios start at 1"),
+        ({"stages": (Stage(8, (Block(dfc=True),)),)}, "mid=0 has none"),
+        ({"stages": (Stage(8, (Block(kind="mqa"),)),)}, "allowed: 'ghost', 'conv'"),
+    ],
+)
+def test_refuses_what_no_network_can_be(changes, message):
+    with pytest.raises(ValueError, match=message):
+        small(**changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "JSON object, got list"),
+        ("{}", "not an architecture: 'stem'"),
+        ('{"schema": "ghostfit.arch/9"}', "schema 'ghostfit.arch/9'"),
+        ('{"stem": {"out": 8, "width": 2}, "head": {}, "stages": []}', "width"),
+    ],
+)
+def test_refuses_other_json(text, message):
+    with pytest.raises(ValueError, match=message):
+        Arch.from_json(text)
