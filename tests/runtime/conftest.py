@@ -1,11 +1,15 @@
 """Small networks and bundles to run, written with onnx.helper."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import ghostfit
 from ghostfit.runtime.bundle import write_bundle
 
 onnx = pytest.importorskip("onnx")
@@ -53,6 +57,19 @@ def make_manifest(**changes: object) -> dict[str, object]:
         "decode": {"kind": "softmax", "temperature": 1.5, "threshold": 0.4},
     }
     return {**manifest, **changes}
+
+
+@pytest.fixture
+def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run code in a fresh Python that imports the same ghostfit as this one, whatever the working directory is."""
+
+    def run(code: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
+        path = os.pathsep.join([str(Path(ghostfit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": path, **environment}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    return run
 
 
 @pytest.fixture(scope="session")

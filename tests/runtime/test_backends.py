@@ -1,9 +1,5 @@
 """The contract of every runtime that is installed: equal outputs, clear refusals."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -108,13 +104,13 @@ def test_what_is_not_there_is_named(network, tmp_path, monkeypatch):
         open_backend("openvino", network)
 
 
-def test_openvino_reports_nothing_to_its_makers(network, tmp_path):
+def test_openvino_reports_nothing_to_its_makers(network, tmp_path, run_python):
     pytest.importorskip("openvino._pyopenvino")
     (tmp_path / "model.onnx").write_bytes(network)
     code = (
         "import sys; from ghostfit.runtime.backends import open_backend; open_backend('openvino', sys.argv[1]);"
         "assert not any(name.startswith('openvino_telemetry') for name in sys.modules)"
     )
-    environment = {**os.environ, "HOME": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "model.onnx")], check=True, env=environment)
+    done = run_python(code, tmp_path / "model.onnx", HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]

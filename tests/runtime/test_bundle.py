@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -350,14 +348,16 @@ else:
 
 @pytest.mark.parametrize("verb", ["update", "write"])
 @pytest.mark.parametrize("name", ["model.ghost", "model"])
-def test_a_kill_before_the_rename_leaves_what_was_there(tmp_path, new_manifest, new_network, network, name, verb):
+def test_a_kill_before_the_rename_leaves_what_was_there(
+    tmp_path, new_manifest, new_network, network, name, verb, run_python
+):
     if (name, verb) == ("model", "write"):
         path = tmp_path / name  # a new folder: none is there before
     else:
         path = write_bundle(tmp_path / name, new_manifest(), {"model.onnx": network})
     other = tmp_path / "other.onnx"
     other.write_bytes(new_network(seed=1))
-    done = subprocess.run([sys.executable, "-c", KILL, path, other, verb], check=False, capture_output=True, text=True)
+    done = run_python(KILL, path, other, verb)
     assert done.returncode == 9, done.stderr
     if (name, verb) == ("model", "write"):
         assert not path.exists()

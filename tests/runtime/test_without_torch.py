@@ -1,8 +1,5 @@
 """The edge runtime and vision import and work where torch, and all of the training extras, are absent."""
 
-import subprocess
-import sys
-
 BLOCKED = """
 import sys
 class Blocker:
@@ -36,16 +33,11 @@ assert measure_latency(open_bundle(sys.argv[1]).network, (1, 3, 8, 8), budget_s=
 """
 
 
-def run(code: str, *arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", BLOCKED + code, *arguments], capture_output=True, text=True, check=False
-    )
+def test_everything_imports_without_torch(run_python):
+    done = run_python(BLOCKED + IMPORT_ALL)
     assert done.returncode == 0, done.stderr
 
 
-def test_everything_imports_without_torch():
-    run(IMPORT_ALL)
-
-
-def test_a_bundle_works_without_torch(bundle_path):
-    run(PREDICT, str(bundle_path))
+def test_a_bundle_works_without_torch(bundle_path, run_python):
+    done = run_python(BLOCKED + PREDICT, bundle_path)
+    assert done.returncode == 0, done.stderr
