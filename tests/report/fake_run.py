@@ -32,7 +32,12 @@ CONDITIONS = {"runtime": "onnxruntime", "runtime_version": "1.24.1", "threads": 
 
 
 def write_fake_run(
-    path: Path, *, class_names: tuple[str, ...] = CLASSES, seed: int = 0, num_evaluations: int = 220
+    path: Path,
+    *,
+    class_names: tuple[str, ...] = CLASSES,
+    seed: int = 0,
+    num_evaluations: int = 220,
+    num_bytes: int = 9_800_000,
 ) -> Path:
     """Fill the folder `path` with a finished run."""
     path.mkdir(parents=True, exist_ok=True)
@@ -65,7 +70,7 @@ def write_fake_run(
     lines = {"search.jsonl": evaluations, "metrics.jsonl": _metrics(rng), "shrink.jsonl": _shrink()}
     for name, records in lines.items():
         path.joinpath(name).write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-    _write_bundle(path / "model.ghost", rng, arch, chosen, class_names)
+    _write_bundle(path / "model.ghost", arch, chosen, class_names, num_bytes)
     return path
 
 
@@ -180,7 +185,12 @@ def _data(rng: random.Random, class_names: tuple[str, ...]) -> dict[str, Any]:
                 "title": "Identical images with different labels",
                 "meaning": "Pixel-identical images carry different labels; at least one of each pair is wrong.",
                 "remedy": "Look at each pair and correct or remove the wrong one.",
-                "items": ["glass/glass176.jpg = plastic/plastic152.jpg", "glass/glass115.jpg = metal/metal91.jpg"],
+                "items": ["glass/glass176.jpg", "plastic/plastic152.jpg", "glass/glass115.jpg", "metal/metal91.jpg"],
+                "groups": [
+                    ["glass/glass176.jpg", "plastic/plastic152.jpg"],
+                    ["glass/glass115.jpg", "metal/metal91.jpg"],
+                ],
+                "detail": "2 groups",
                 "count": 2,
             },
         ],
@@ -201,14 +211,16 @@ def _gene_time(rng: random.Random) -> list[dict[str, Any]]:
     for gene, values in choices.items():
         for index, choice in enumerate(values):
             delta = 0.0 if index == 0 else rng.gauss(0.05, 0.25)
-            rows.append({"gene": gene, "choice": choice, "latency_ms": 2.6 + delta, "delta_ms": delta})
+            rows.append(
+                {"gene": gene, "choice": choice, "latency_ms": 2.6 + delta, "delta_ms": delta, "is_base": index == 0}
+            )
     return rows
 
 
 def _paid(chosen: dict[str, Any], start: Arch) -> dict[str, Any]:
     found = {"name": "found", "arch_id": chosen["arch_id"], "latency_ms": chosen["latency_ms"], "macs": chosen["macs"]}
     others = [
-        ("width-scaled", 0.841, 0.0185, 2.94),
+        ("width-scaled by hand", 0.841, 0.0185, 2.94),
         ("random search", 0.858, 0.0178, 2.88),
         ("start", 0.863, 0.0176, 4.31),
     ]
@@ -290,7 +302,9 @@ def _metrics(rng: random.Random) -> list[dict[str, Any]]:
 
 
 def _training(rng: random.Random, phase: str, epochs: int, steps: int, best: float) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = [
+        {"phase": phase, "kind": "note", "step": 0, "epoch": 0, "text": "range test: lr 0.002"}
+    ]
     for epoch in range(1, epochs + 1):
         for index in range(steps):
             step, part = (epoch - 1) * steps + index + 1, ((epoch - 1) * steps + index) / (epochs * steps)
@@ -333,9 +347,7 @@ def _shrink() -> list[dict[str, Any]]:
     ]
 
 
-def _write_bundle(
-    path: Path, rng: random.Random, arch: Arch, chosen: dict[str, Any], class_names: tuple[str, ...]
-) -> None:
+def _write_bundle(path: Path, arch: Arch, chosen: dict[str, Any], class_names: tuple[str, ...], num_bytes: int) -> None:
     latency = {"median_ms": chosen["latency_ms"], "p90_ms": chosen["latency_ms"] * 1.06, **CONDITIONS}
     manifest = {
         "schema": "ghostfit.bundle/1",
@@ -353,7 +365,7 @@ def _write_bundle(
     }
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("manifest.json", json.dumps(manifest))
-        archive.writestr("model.onnx", rng.randbytes(int(chosen["size_bytes"])))
+        archive.writestr("model.onnx", bytes(num_bytes))
 
 
 if __name__ == "__main__":

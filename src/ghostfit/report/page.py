@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ghostfit.report.headline import headline
 from ghostfit.report.markup import Markup, join, tag
-from ghostfit.report.read import RunData, read_run
+from ghostfit.report.read import RunData, read_run, word
 from ghostfit.report.section import Section
 from ghostfit.report.sections import SECTIONS
 from ghostfit.report.style import PAGE_STYLE, SCRIPT, palette
@@ -90,6 +90,6 @@ def _footer(run: RunData) -> Markup:
     version = run.info.get("versions", {}).get("ghostfit") if isinstance(run.info.get("versions"), dict) else None
     words = [
         f"Written by ghostfit {version}" if version else "Written by ghostfit",
-        f"run begun {run.info.get('created')}",
+        f"run begun {word(run.info.get('created'))}",
     ]
     return tag("footer", join([" · ".join(words)]))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ghostfit.arch import Arch
-from ghostfit.report.units import finite
+from ghostfit.report.units import NONE, finite
 from ghostfit.run import Run
 
 MANIFEST_BYTES = 16_000_000  # far above any manifest; a zip that claims more is not read
@@ -137,6 +137,11 @@ def as_dict(value: Any) -> dict[str, Any]:
 def as_rows(value: Any) -> tuple[dict[str, Any], ...]:
     """The objects of a JSON array; empty for anything else."""
     return tuple(row for row in value if isinstance(row, dict)) if isinstance(value, list) else ()
+
+
+def word(value: Any) -> str:
+    """`value` as text; "–" when there is none."""
+    return NONE if value is None or value == "" else str(value)
 
 
 def _records(run: Run, name: str, problems: list[str]) -> Iterator[dict[str, Any]]:

@@ -127,8 +127,8 @@ td.meter{width:30%;min-width:90px;vertical-align:middle}
 table.facts th{width:190px;color:var(--soft);font-weight:400;padding-right:18px}
 table.facts td{overflow-wrap:anywhere}
 .chips{display:flex;flex-wrap:wrap;gap:4px}
-.chip{display:inline-block;border:1px solid var(--line);border-radius:6px;padding:0 7px;font-size:12.5px;line-height:20px;
-background:var(--well);overflow-wrap:anywhere}
+.chip{display:inline-block;border:1px solid var(--line);border-radius:6px;padding:0 7px;font-size:12.5px;
+line-height:20px;background:var(--well);overflow-wrap:anywhere}
 .chip.dropped{color:var(--soft);text-decoration:line-through;background:none}
 .finding{display:grid;font-size:14.5px;grid-template-columns:76px minmax(0,1fr);gap:2px 12px;padding:12px 0;
 border-bottom:1px solid var(--line)}
@@ -201,7 +201,9 @@ table.facts th{width:110px}
 body{background:none;font-size:11pt}
 .layout{display:block;padding:0;max-width:none}
 .contents{display:none}
-section,.tile{break-inside:avoid;border-color:#ccc}
+h2,h3,.intro,.quiet,.legend{break-after:avoid}
+.tiles,.triple{grid-template-columns:1fr 1fr 1fr}
+section,.tile,figure{break-inside:avoid}
 section{padding:12px 14px}
 section.long{break-inside:auto}
 tr,.finding,.pictures figure{break-inside:avoid}

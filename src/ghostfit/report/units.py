@@ -95,7 +95,7 @@ def size(num_bytes: Any) -> str:
     r"""A size in memory or on disk, decimal units.
 
     >>> size(3_204_120), size(900)
-    ('3.2\xa0MB', '0.9\xa0kB')
+    ('3.2\xa0MB', '0.90\xa0kB')
     """
     number = finite(num_bytes)
     if number is None:

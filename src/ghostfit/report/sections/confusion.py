@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ghostfit.report.markup import Markup, join, tag
-from ghostfit.report.read import RunData, as_rows
+from ghostfit.report.read import RunData, as_rows, word
 from ghostfit.report.section import Row, Section, heading, intro, meter, more, table
 from ghostfit.report.svg import WIDE, figure, heat_map, responsive
 from ghostfit.report.units import finite, percent, whole
@@ -122,7 +122,7 @@ def _class_table(rows: Sequence[dict[str, Any]]) -> Markup:
     entries = [
         Row(
             (
-                str(row.get("name")),
+                word(row.get("name")),
                 whole(row.get("num_images")),
                 percent(row.get("recall")),
                 percent(row.get("precision")),

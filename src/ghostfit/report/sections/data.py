@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ghostfit.report.markup import Markup, join, shorten, tag
-from ghostfit.report.read import RunData, as_dict, as_rows
+from ghostfit.report.read import RunData, as_dict, as_rows, word
 from ghostfit.report.section import Row, Section, heading, intro, more, table
 from ghostfit.report.svg import Bar, bars, figure, responsive
 from ghostfit.report.units import finite, percent, whole
@@ -31,10 +31,13 @@ def data(run: RunData) -> Section:
     counts = as_dict(run.data.get("class_counts"))
     if counts:
         parts.append(_classes(counts))
+    notes = run.data.get("notes")
+    if isinstance(notes, list) and notes:
+        parts.append(tag("ul", *(tag("li", str(note)) for note in notes), class_="quiet"))
     parts.append(_findings(as_rows(run.data.get("findings"))))
     skipped = as_rows(run.data.get("skipped"))
     if skipped:
-        rows = [Row((str(row.get("id")), str(row.get("reason") or ""))) for row in skipped[:200]]
+        rows = [Row((word(row.get("id")), str(row.get("reason") or ""))) for row in skipped[:200]]
         parts.append(
             more(f"Images that could not be used: {len(skipped):,}", table(("image", "reason"), rows, num_text=2))
         )
@@ -86,8 +89,8 @@ def _findings(findings: Sequence[dict[str, Any]]) -> Markup:
 
 def _finding(finding: dict[str, Any]) -> Markup:
     severity = str(finding.get("severity") or "info")
-    items = finding.get("items")
-    names = [shorten(_item(item), 60) for item in items[:ITEMS_SHOWN]] if isinstance(items, list) else []
+    items = finding.get("groups") or finding.get("items")
+    names = [shorten(_item(item), 80) for item in items[:ITEMS_SHOWN]] if isinstance(items, list) else []
     number = finite(finding.get("count"))
     head = str(finding.get("title") or finding.get("id") or "finding")
     about = f"{finding.get('id', '')}" + (f" · {whole(number)}" if number else "")
@@ -95,7 +98,7 @@ def _finding(finding: dict[str, Any]) -> Markup:
         "div",
         tag("span", severity, class_=f"badge {severity}" if severity in SEVERITIES else "badge"),
         tag("div", tag("b", head), tag("span", f"  {about}", class_="quiet")),
-        *(tag("p", str(finding[key])) for key in ("meaning", "remedy") if finding.get(key)),
+        *(tag("p", str(finding[key])) for key in ("detail", "meaning", "remedy") if finding.get(key)),
         tag("p", tag("code", ", ".join(names)), class_="quiet") if names else None,
         class_="finding",
     )

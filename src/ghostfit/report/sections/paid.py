@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ghostfit.report.markup import Markup, join, tag
-from ghostfit.report.read import RunData, as_rows
+from ghostfit.report.read import RunData, as_rows, word
 from ghostfit.report.section import Row, Section, heading, intro, table
 from ghostfit.report.svg import Bar, figure, responsive, whiskers
 from ghostfit.report.units import count, finite, milliseconds, percent, rounded
@@ -32,7 +32,7 @@ def paid(run: RunData) -> Section:
 def _compare(way: str, rows: list[dict[str, Any]]) -> Markup:
     known = [(row, finite(row.get("accuracy"))) for row in rows]
     dots = [
-        (Bar(str(row.get("name")), accuracy, percent(accuracy), _colour(row), _tooltip(row)), _error(row))
+        (Bar(word(row.get("name")), accuracy, percent(accuracy), _colour(row), _tooltip(row)), _error(row))
         for row, accuracy in known
         if accuracy is not None
     ]
@@ -46,7 +46,7 @@ def _compare(way: str, rows: list[dict[str, Any]]) -> Markup:
     cells = [
         Row(
             (
-                str(row.get("name")),
+                word(row.get("name")),
                 _with_error(row),
                 milliseconds(row.get("latency_ms")),
                 count(row.get("macs")),
@@ -70,13 +70,14 @@ def _error(row: dict[str, Any]) -> float:
 
 
 def _colour(row: dict[str, Any]) -> str:
-    return colour_of(str(row.get("name")))
+    return colour_of(word(row.get("name")))
 
 
 def colour_of(name: str) -> str:
     """The colour that a compared network has in every figure."""
-    return {"found": "orange", "start": "green"}.get(name, "grey" if name.startswith("random") else "purple")
+    known = (("found", "orange"), ("start", "green"), ("random", "grey"))
+    return next((colour for start, colour in known if name.startswith(start)), "purple")
 
 
 def _tooltip(row: dict[str, Any]) -> str:
-    return f"{row.get('name')}: {_with_error(row)} at {milliseconds(row.get('latency_ms'))}"
+    return f"{word(row.get('name'))}: {_with_error(row)} at {milliseconds(row.get('latency_ms'))}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ghostfit.report.markup import Markup, join, tag
-from ghostfit.report.read import RunData
+from ghostfit.report.read import RunData, word
 from ghostfit.report.section import Section, intro
 
 
@@ -30,8 +30,8 @@ def _decision(row: dict[str, Any]) -> Markup:
     dropped = (tag("s", _text(choice), class_="chip dropped", title="dropped") for choice in _list(row.get("dropped")))
     return tag(
         "div",
-        tag("span", f"phase\u00a0{row.get('phase')}", class_="badge"),
-        tag("b", str(row.get("gene"))),
+        tag("span", f"phase\u00a0{word(row.get('phase'))}", class_="badge"),
+        tag("b", word(row.get("gene"))),
         tag("div", *kept, *dropped, class_="chips"),
         tag("p", str(row.get("reason") or ""), class_="quiet"),
         class_="finding",

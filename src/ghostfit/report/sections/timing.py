@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ghostfit.report.markup import Markup, join, tag
-from ghostfit.report.read import RunData
+from ghostfit.report.read import RunData, word
 from ghostfit.report.section import Row, Section, heading, intro, more, table
 from ghostfit.report.svg import Bar, bars, figure, responsive
 from ghostfit.report.units import finite, milliseconds, significant
@@ -56,7 +56,7 @@ def _genes(rows: Sequence[dict[str, Any]]) -> Markup:
     """One group of rows a gene, the genes with the widest spread first."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault(str(row.get("gene")), []).append(row)
+        groups.setdefault(word(row.get("gene")), []).append(row)
     known = {gene: _deltas(own) for gene, own in groups.items()}
     known = {gene: deltas for gene, deltas in known.items() if deltas}
     if not known:
@@ -64,7 +64,7 @@ def _genes(rows: Sequence[dict[str, Any]]) -> Markup:
     order = sorted(known, key=lambda gene: min(d for _, d, _ in known[gene]) - max(d for _, d, _ in known[gene]))
     top = max(abs(delta) for deltas in known.values() for _, delta, _ in deltas) or 1.0
     note = intro(
-        "One gene changed, the rest of the network held: milliseconds gained (left, green) or lost (right, orange). "
+        "One gene changed, the rest of the network held: milliseconds saved (left, green) or added (right, orange). "
         "The genes that move the latency most come first."
     )
     first = _gene_table(order[:GENES_SHOWN], known, top)
@@ -82,14 +82,15 @@ def _deltas(rows: Sequence[dict[str, Any]]) -> list[tuple[str, float, float | No
         if delta is None and ms is not None and base is not None:
             delta = ms - base
         if delta is not None:
-            found.append((_choice(row.get("choice")), delta, ms))
+            choice = _choice(row.get("choice")) + (" (start)" if row.get("is_base") is True else "")
+            found.append((choice, delta, ms))
     return found
 
 
 def _choice(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "×".join(str(part) for part in value) if isinstance(value, list) else str(value)
+    return "×".join(str(part) for part in value) if isinstance(value, list) else word(value)
 
 
 def _gene_table(genes: Sequence[str], known: dict[str, list[tuple[str, float, float | None]]], top: float) -> Markup:

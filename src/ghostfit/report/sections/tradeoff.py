@@ -65,9 +65,12 @@ def tradeoff(run: RunData) -> Section:
     lead = (
         f"Each point is one of {len(points):,} networks: {measure.meaning}, and how many images of the search split it "
         "gets right with the weights inherited from the supernet. Up and left is better. The line joins the networks "
-        "of the search that no other one beats in both. The chosen one is trained afterwards, so that its accuracy on the "
-        "test split is another figure."
+        "of the search that no other one beats in both. The chosen one is trained afterwards, so that its accuracy on "
+        "the test split is another figure."
     )
+    unscored = sum(e.accuracy is None for e in run.evaluations)
+    if unscored:
+        lead += f" {unscored:,} more broke a limit or could not be scored, and are not shown."
     body = [
         intro(lead),
         legend(_legend(points, measure, run)),

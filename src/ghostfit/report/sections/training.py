@@ -13,6 +13,7 @@ from ghostfit.report.svg import HALF, THIRD, Axis, curve, figure, legend, linear
 from ghostfit.report.units import duration, finite, percent, rounded, whole
 
 HEIGHT = 236
+NOTES = 6  # shown of each phase
 POINTS = 240  # of a drawn line; more cannot be seen at this size
 PHASES = {"supernet": "Supernet", "train": "Training of the chosen network"}
 OTHERS = ("purple", "yellow", "blue")  # for compared networks beyond the known ones
@@ -41,9 +42,10 @@ def _phase(title: str, records: Sequence[dict[str, Any]]) -> Markup | None:
     if not figures:
         return None
     signs = legend((("line", "blue", "training"), ("line", "orange", "validation")))
-    return join(
-        [heading(title), tag("p", _facts(records), class_="quiet"), signs, tag("div", *figures, class_="triple")]
-    )
+    texts = (record.get("text") for record in records if record.get("kind") == "note")
+    notes = [tag("p", text, class_="caption") for text in texts if isinstance(text, str)][:NOTES]
+    facts = tag("p", _facts(records), class_="quiet")
+    return join([heading(title), facts, signs, tag("div", *figures, class_="triple"), *notes])
 
 
 def _facts(records: Sequence[dict[str, Any]]) -> str:
