@@ -15,11 +15,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ghostfit import api as api
     from ghostfit.api import bench as bench
     from ghostfit.api import check as check
     from ghostfit.api import evaluate as evaluate
     from ghostfit.api import export as export
     from ghostfit.api import fit as fit
+    from ghostfit.api import models as models
     from ghostfit.api import predict as predict
     from ghostfit.api import report as report
     from ghostfit.api import search as search
@@ -49,7 +51,7 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Those of `CALLABLE_ROOMS` share their name with a package: see `ghostfit.rooms`.
 HOMES = {
-    "api": ("bench", "check", "evaluate", "fit", "predict"),
+    "api": ("bench", "check", "evaluate", "fit", "models", "predict"),
     "arch": ("Arch", "Block", "Head", "Stage", "Stem"),
     "data.readers": ("read_dataset",),
     "data.split": ("make_splits",),
@@ -66,13 +68,14 @@ HOMES = {
     "vision.results": ("Classification",),
 }
 CALLABLE_ROOMS = ("export", "report", "search", "train")
+MODULES = ("api", *CALLABLE_ROOMS)
 
 _HOME_OF = {name: f"{__name__}.{home}" for home, names in HOMES.items() for name in names}
-__all__ = ["__version__", *sorted((*_HOME_OF, *CALLABLE_ROOMS))]  # noqa: PLE0604
+__all__ = ["__version__", *sorted((*_HOME_OF, *MODULES))]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    if name in CALLABLE_ROOMS:
+    if name in MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

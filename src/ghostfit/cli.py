@@ -2,7 +2,7 @@
 
 Each verb is a row of `VERBS`, a function of `ghostfit.api` of the same name, and a configuration that makes its flags.
 Results go to stdout, everything else to stderr. Exit status: 0 done; 1 a check failed; 2 bad input; 70 a defect of
-ghostfit; 130 stopped by Ctrl-C, 143 by SIGTERM, both after a clean end; 141 the reader of the output went away.
+ghostfit; 130 stopped by Ctrl-C or a polite kill, after a clean end; 141 the reader of the output went away.
 
 >>> main(["--version"]) == 0
 ghostfit ...
@@ -15,15 +15,12 @@ import argparse
 import importlib
 import json
 import os
-import signal
 import sys
-import threading
 import traceback
-import types
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import ghostfit
@@ -32,13 +29,9 @@ from ghostfit.extras import explain_missing
 from ghostfit.progress import show_progress
 from ghostfit.run import plain
 
-DONE, CHECK_FAILED, BAD_INPUT, DEFECT, READER_GONE = (
-    0,
-    1,
-    2,
-    70,
-    141,
-)  # 70: EX_SOFTWARE of sysexits.h; 141: 128 + SIGPIPE
+DONE, CHECK_FAILED, BAD_INPUT = 0, 1, 2
+DEFECT = 70  # EX_SOFTWARE of BSD's sysexits.h
+STOPPED, READER_GONE = 130, 141  # as shells tell SIGINT and SIGPIPE: 128 + number
 
 
 @dataclass(frozen=True)
@@ -47,7 +40,6 @@ class Verb:
 
     sentence: str
     example: str
-    can_stop: bool = False  # the function takes `stop`, asks it at every step, and ends with a valid result
     has_csv: bool = False  # the result has `to_csv()`
 
 
@@ -55,17 +47,14 @@ VERBS: Mapping[str, Verb] = {
     "fit": Verb(
         "Search, train, export and measure the best network for labelled images within limits.",
         "ghostfit fit flowers/ --latency-ms 3 --time 30m",
-        can_stop=True,
     ),
     "search": Verb(
         "Search for networks within limits, and stop before the final training.",
         "ghostfit search flowers/ --latency-ms 3 --time 15m --out runs/search",
-        can_stop=True,
     ),
     "train": Verb(
         "Train one network: a preset, an architecture file, or the one a search chose.",
         "ghostfit train flowers/ --arch mobilenetv4_conv_small --time 10m",
-        can_stop=True,
     ),
     "evaluate": Verb(
         "Score an exported model on labelled images, with the runtime it will run in.",
@@ -116,7 +105,7 @@ def main(argv: Sequence[str] | None = None, *, api: Any = None) -> int:
         except SystemExit as end:  # argparse has printed help or its complaint
             return end.code if isinstance(end.code, int) else BAD_INPUT
         except KeyboardInterrupt:
-            return _fail("stopped", 128 + signal.SIGINT)
+            return _fail("stopped", STOPPED)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit is silent
             return READER_GONE
@@ -125,15 +114,14 @@ def main(argv: Sequence[str] | None = None, *, api: Any = None) -> int:
 
 
 def _run_verb(name: str, words: Sequence[str], api: Any) -> int:
-    verb, config, function = VERBS[name], getattr(api, f"{name.capitalize()}Config"), getattr(api, name)
+    config, function = getattr(api, f"{name.capitalize()}Config"), getattr(api, name)
     args = _parser(name, config).parse_args(words)
     settings = from_args(config, args)
-    asked = StopSign()
-    with asked.installed() if verb.can_stop else nullcontext(), show_progress() as on_event:
-        result = function(settings, on_event=on_event, **({"stop": asked} if verb.can_stop else {}))
+    with show_progress() as on_event:
+        result = function(settings, on_event=on_event)
     _print(_rendered(result, args))
-    if asked.signal is not None:
-        return 128 + asked.signal
+    if getattr(result, "is_stopped", False):
+        return STOPPED
     return CHECK_FAILED if getattr(result, "has_failed", False) else DONE
 
 
@@ -209,35 +197,6 @@ def _explain(error: Exception, *, with_traceback: bool) -> int:
 def _fail(text: str, status: int) -> int:
     print(f"ghostfit: {text}", file=sys.stderr)
     return status
-
-
-@dataclass
-class StopSign:
-    """Whether the user asked to stop: calling it tells. Ctrl-C once ends the verb cleanly, twice at once."""
-
-    signal: int | None = field(default=None)
-
-    def __call__(self) -> bool:
-        return self.signal is not None
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Listen to Ctrl-C and SIGTERM. Outside the main thread, which alone gets signals, nothing is done."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        earlier = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in earlier.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _frame: types.FrameType | None) -> None:
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-        os.write(2, b"\nghostfit: stopping after this step; Ctrl-C again stops at once\n")  # print is not reentrant
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -28,7 +28,7 @@ __all__ = [
     "add_flags",
     "argument",
     "dataclass",
-    "flag_of",
+    "describe_flags",
     "from_args",
     "from_dict",
     "option",
@@ -76,7 +76,23 @@ def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
         if "is_positional" in entry.metadata:
             parser.add_argument(entry.name, **{**arguments, **_places(entry, kinds)})
         else:
-            parser.add_argument(flag_of(entry), dest=entry.name, **arguments)
+            parser.add_argument(_flag_of(entry), dest=entry.name, **arguments)
+
+
+def describe_flags(config: type) -> Iterator[tuple[str, str]]:
+    """How each field is written on the command line, and its help with its default: for documentation."""
+    hints = typing.get_type_hints(config)
+    for entry in dataclasses.fields(config):
+        if "help" not in entry.metadata:
+            continue
+        kinds, text = _kinds(hints[entry.name]), _help(entry).replace("%%", "%")
+        if "is_positional" in entry.metadata:
+            places = _places(entry, kinds)
+            yield places["metavar"] + (" ..." if places.get("nargs") in ("+", "*") else ""), text
+        elif bool in kinds:
+            yield _flag_of(entry), text
+        else:
+            yield f"{_flag_of(entry)} {_metavar(kinds, entry.metadata['unit'])}", text
 
 
 def from_args(config: type[C], args: argparse.Namespace, **given: Any) -> C:
@@ -133,7 +149,7 @@ def _frozen(value: Any) -> Any:
     return tuple(_frozen(part) for part in value) if isinstance(value, list) else value
 
 
-def flag_of(entry: dataclasses.Field[Any]) -> str:
+def _flag_of(entry: dataclasses.Field[Any]) -> str:
     """The flag of a field: its name without a unit that its text carries itself."""
     name = entry.name.removesuffix("_s") if entry.metadata["unit"] == "duration" else entry.name
     name = name.removesuffix("_hw") if entry.metadata["unit"] == "size" else name

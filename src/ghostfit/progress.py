@@ -1,11 +1,10 @@
 """How a long verb shows what it does, on stderr: bars with the time left on a terminal, plain lines elsewhere.
 
-A verb reports events (`ghostfit.api.Event`); the display is a context manager that gives the function taking them.
+A verb reports events (`ghostfit.event`); the display is a context manager that gives the function taking them.
 
->>> from types import SimpleNamespace as Event
 >>> with show_progress(sys.stdout) as on_event:
-...     on_event(Event(phase="train", kind="start", text="30 epochs", done=0, total=30, values={}))
-...     on_event(Event(phase="train", kind="done", text="", done=30, total=30, values={"val_accuracy": 0.98125}))
+...     on_event(Event("train", "start", "30 epochs", total=30))
+...     on_event(Event("train", "done", values={"val_accuracy": 0.98125}))
 train: 30 epochs
 train: done in 0 s, val accuracy 0.9812
 """
@@ -16,12 +15,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
-if TYPE_CHECKING:
-    from ghostfit.api import Event
+from ghostfit.event import Event, OnEvent
 
-OnEvent = Callable[["Event"], None]
 LINE_EVERY_S = 20.0  # of plain progress lines: a log of an hour stays below 200 lines
 
 

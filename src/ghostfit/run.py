@@ -1,8 +1,9 @@
 """A run is a folder: everything that a long command decided, measured and made, readable without this package.
 
 Files: ``run.json`` (what was asked: verb, configuration, versions, commit, phases done), ``*.jsonl`` (records, one JSON
-object a line), ``arch.json``, ``weights.safetensors``, ``checkpoints/``, ``model.ghost``, ``report.html``. Whole files are written
-beside their place and moved into it, lines are appended and flushed, so a kill at any moment leaves a readable folder.
+object a line), ``arch.json``, ``weights.safetensors``, ``checkpoints/``, ``model.ghost``, ``report.html``. Whole files
+are written beside their place and moved into it, lines are appended and flushed, so a kill at any moment leaves a
+readable folder.
 """
 
 from __future__ import annotations
@@ -110,6 +111,12 @@ class Run:
         info = self.read_json("run.json")
         info["phases"][phase] = {"finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **facts}
         self.write_json("run.json", info)
+
+    def reopen(self, phase: str) -> None:
+        """Forget that `phase` was finished, so that it is done anew."""
+        info = self.read_json("run.json")
+        if info["phases"].pop(phase, None) is not None:
+            self.write_json("run.json", info)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
