@@ -8,16 +8,12 @@ from typing import Any
 from ghostfit.report.cost import block_costs
 from ghostfit.report.markup import Markup, join, tag
 from ghostfit.report.read import RunData, as_dict
-from ghostfit.report.sections.spent import phase_seconds
-from ghostfit.report.units import count, duration, finite, milliseconds, percent, rounded, size, whole
+from ghostfit.report.sections.spent import NAMES, phase_seconds
+from ghostfit.report.units import NONE, count, duration, finite, milliseconds, percent, rounded, size, whole
 
-STEPS = {  # phases that a finished `fit` has, and what they are called
-    "data": "reading the data",
-    "supernet": "supernet training",
-    "search": "search",
-    "train": "training",
-    "test": "test",
-    "export": "export",
+STEPS = {  # phases of a finished run of each verb
+    "fit": ("data", "supernet", "search", "train", "test", "export"),
+    "search": ("data", "supernet", "search"),
 }
 
 LIMITS = {  # entries of limits.json, and how they are asked for
@@ -71,10 +67,10 @@ def _listed(words: list[str]) -> str:
 def _notice(run: RunData) -> Markup | None:
     """What is not finished, and which files could not be read."""
     lines = []
-    if run.info.get("verb") == "fit":
-        left = [name for phase, name in STEPS.items() if phase not in run.phases]
-        if left:
-            lines.append(f"This run is not finished. Still to come: {_listed(left)}. Go on with it by adding --resume.")
+    steps = STEPS.get(str(run.info.get("verb")), ())
+    left = [NAMES[phase] for phase in steps if phase not in run.phases]
+    if left:
+        lines.append(f"This run is not finished. Still to come: {_listed(left)}. Go on with it by adding --resume.")
     lines += list(run.problems)
     return tag("div", *(tag("p", line) for line in lines), class_="notice", role="note") if lines else None
 
@@ -95,11 +91,11 @@ def _tiles(run: RunData) -> Markup:
             _measured(latency),
             _gauge(latency.get("median_ms"), run.limits.get("latency_ms"), "ms"),
         ),
-        _tile("Size on disk", size(num_bytes), "", _gauge(num_bytes, run.limits.get("size_mb"), "MB", 1e6)),
+        _known("Size on disk", size(num_bytes), "", _gauge(num_bytes, run.limits.get("size_mb"), "MB", 1e6)),
         _tile(
             "MACs", count(macs), "multiply-accumulates for one image", _gauge(macs, run.limits.get("macs_m"), "M", 1e6)
         ),
-        _tile("Parameters", count(params), "", _gauge(params, run.limits.get("params_m"), "M", 1e6)),
+        _known("Parameters", count(params), "", _gauge(params, run.limits.get("params_m"), "M", 1e6)),
     ]
     if finite(run.limits.get("memory_mb")) is not None:
         tiles.append(_memory(run.limits["memory_mb"], memory))
@@ -170,6 +166,11 @@ def _tile(name: str, value: str, note: str, gauge: Markup | None, *, is_first: b
         tag("p", note) if note else None,
         class_="tile first" if is_first else "tile",
     )
+
+
+def _known(name: str, value: str, note: str, gauge: Markup | None) -> Markup | None:
+    """A tile, or none where there is no figure yet."""
+    return None if value == NONE else _tile(name, value, note, gauge)
 
 
 def _memory(limit: Any, num_bytes: float | None) -> Markup:

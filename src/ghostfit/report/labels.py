@@ -12,6 +12,7 @@ from ghostfit.report.svg import CHAR, text
 
 FONT = 12.5  # of .plot .label in the style sheet
 DIRECTIONS = (0, 180, -90, 90, -45, -135, 45, 135)  # degrees; right first, left next
+MARK = 4  # half the size of a point, which a label should leave free as well
 DISTANCES = (12, 24, 40, 60, 84)
 
 
@@ -37,6 +38,10 @@ class Box(NamedTuple):
         return (
             self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
+
+    def grown(self, margin: float) -> Box:
+        """The box with `margin` added on every side."""
+        return Box(self.left - margin, self.top - margin, self.right + margin, self.bottom + margin)
 
     def holds(self, x: float, y: float) -> bool:
         """Whether the point lies inside or on the border."""
@@ -69,7 +74,8 @@ def place_labels(labels: Iterable[Label], points: Sequence[tuple[float, float]],
             inside = room.holds(box.left, box.top) and room.holds(box.right, box.bottom)
             if not inside or any(box.overlaps(other) for _, other in placed):
                 continue
-            cost += 14 * min(sum(box.holds(x, y) for x, y in points), 12)
+            seen = box.grown(MARK)
+            cost += 14 * min(sum(seen.holds(x, y) for x, y in points), 40)
             if best is None or cost < best[0]:
                 best = cost, box
         if best is not None:

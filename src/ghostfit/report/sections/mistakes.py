@@ -48,4 +48,4 @@ def _picture(content: Any, meaning: str) -> Markup:
     is_sound = isinstance(content, str) and len(content) <= THUMBNAIL_CHARACTERS and THUMBNAIL.fullmatch(content)
     if not is_sound:
         return tag("div", class_="blank", title="no picture")
-    return tag("img", src=f"data:image/jpeg;base64,{content}", alt=meaning, loading="lazy")
+    return tag("img", src=f"data:image/jpeg;base64,{content}", alt=meaning)

@@ -154,7 +154,9 @@ def _draw(
     places += _along([(x.at(a), y.at(b)) for a, b in steps])
     if measure.limit is not None:
         places += _along([(x.at(measure.limit), y.start), (x.at(measure.limit), y.end)])
-    layers += draw_labels(_labels(points, chosen, measure, x, y, width), places, room)
+    labels = _labels(points, chosen, measure, x, y, width)
+    places += 4 * [(label.x, label.y) for label in labels]  # what has a name must stay in sight
+    layers += draw_labels(labels, places, room)
     suffix = " · logarithmic" if is_log else ""
     return plot(
         width,
