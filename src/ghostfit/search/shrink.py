@@ -1,0 +1,224 @@
+"""Dropping choices that the evidence rules out, each with its reason.
+
+Before training: choices with which even the fastest network breaks a hard limit. During training: some networks of the current
+space are scored and timed; a Bayesian linear model over the genes' choices tells each choice's share in accuracy and in latency, and how sure that is. A
+choice is dropped when another one of its gene is worth more by `SURE` standard deviations, where worth is accuracy less
+the price of its latency, and the price is what the networks seen pay for accuracy on average.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghostfit.arch import Arch
+from ghostfit.run import Run, write_atomically
+from ghostfit.search.evaluate import Evaluator
+from ghostfit.search.limits import Costs, Limits
+from ghostfit.space import Space
+
+SURE = 1.5  # standard deviations between two choices before the lesser is dropped
+PRIOR_SHARE = 0.5  # of the spread of accuracy that one choice may explain, before any evidence
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A gene's choices that were closed, and why; a line of ``shrink.jsonl``."""
+
+    phase: int
+    gene: str
+    dropped: tuple[int, ...]
+    kept: tuple[int, ...]
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready dict."""
+        return {
+            "phase": self.phase,
+            "gene": self.gene,
+            "dropped": list(self.dropped),
+            "kept": list(self.kept),
+            "reason": self.reason,
+        }
+
+
+def drop_infeasible(space: Space, limits: Limits, costs_of: Callable[[Arch], Costs]) -> tuple[Space, list[Dropped]]:
+    """The space without the choices that break a limit even in the smallest network that has them."""
+    log: list[Dropped] = []
+    if not limits.given():
+        return space, log
+    cheap = {name: choices[0] for name, choices in space.genes}
+    for gene in space.open_genes():
+        too_much = []
+        for choice in reversed(space.choices(gene)[1:]):
+            broken = limits.violations(costs_of(space.decode({**cheap, gene: choice})))
+            if not broken:
+                break  # choices are ordered by cost: the cheaper ones fit as well
+            too_much.append((choice, broken))
+        if too_much:
+            kept = tuple(c for c in space.choices(gene) if c not in {choice for choice, _ in too_much})
+            name, excess = next(iter(too_much[-1][1].items()))
+            reason = f"even the smallest network with it exceeds {name} by {excess:.3g}"
+            log.append(Dropped(0, gene, tuple(choice for choice, _ in too_much), kept, reason))
+            space = space.restrict(gene, kept)
+    return space, log
+
+
+@dataclass
+class Shrinker:
+    """Gathers evidence and shrinks a space; called by the supernet's training with the space and the phase's number."""
+
+    evaluator: Evaluator
+    limits: Limits
+    run: Run
+    num_networks: int = 24
+    seed: int = 0
+    evidence: list[tuple[int, dict[str, int], float, float]] = field(default_factory=list)  # phase, point, accuracy, ms
+
+    def __call__(self, space: Space, phase: int) -> Space:
+        """The smaller space. What was dropped is written to ``shrink.jsonl``, what was seen to ``evidence.jsonl``."""
+        self.evaluator.forget()
+        self._recall(phase)
+        seen = []
+        for arch in balanced_sample(space, self.num_networks, random.Random(f"{self.seed}:{phase}")):
+            score, costs = self.evaluator.score(arch), self.evaluator.costs(arch)
+            seen.append((phase, space.encode(arch), score.accuracy, costs.latency_ms))
+        self.evaluator.forget()
+        self.evidence += seen
+        smaller, log = drop_by_evidence(space, self.evidence, phase + 1)
+        for number, point, accuracy, latency_ms in seen:
+            self.run.append(
+                "evidence.jsonl", {"phase": number, "point": point, "accuracy": accuracy, "latency_ms": latency_ms}
+            )
+        old = [record for record in self.run.records("shrink.jsonl") if record["phase"] <= phase]
+        write_log(self.run, old, log)
+        return smaller
+
+    def _recall(self, phase: int) -> None:
+        """Evidence of earlier phases from the run folder, after a kill; what a killed phase wrote is not used twice."""
+        if not self.evidence:
+            records = [record for record in self.run.records("evidence.jsonl") if record["phase"] < phase]
+            by_key = {(r["phase"], repr(r["point"])): r for r in records}
+            self.evidence = [(r["phase"], r["point"], r["accuracy"], r["latency_ms"]) for r in by_key.values()]
+
+
+def write_log(run: Run, old: Sequence[dict[str, Any]], new: Sequence[Dropped]) -> None:
+    """Write ``shrink.jsonl`` whole: a phase that a kill repeats leaves no line twice."""
+
+    records = [*old, *(entry.to_dict() for entry in new)]
+    write_atomically(run.file("shrink.jsonl"), "".join(json.dumps(record) + "\n" for record in records).encode())
+
+
+def drop_by_evidence(
+    space: Space, evidence: Sequence[tuple[int, dict[str, int], float, float]], phase: int
+) -> tuple[Space, list[Dropped]]:
+    """The space without choices that others of their gene beat; `evidence` is (phase, point, accuracy, latency in ms)."""
+    model = GeneModel.fit(space, evidence)
+    log = []
+    for gene in space.open_genes():
+        choices = space.choices(gene)
+        worth = {choice: model.worth(gene, choice) for choice in choices}
+        best = max(choices, key=lambda choice: worth[choice])
+        lost = {}
+        for choice in choices:
+            behind, deviation = model.difference(gene, best, choice)
+            if choice != best and behind > SURE * deviation:
+                lost[choice] = (behind, deviation)
+        if not lost:
+            continue
+        kept = tuple(choice for choice in choices if choice not in lost)
+        text = ", ".join(
+            f"{choice} (worth {100 * behind:.1f} ± {100 * deviation:.1f} points less)" for choice, (behind, deviation) in lost.items()
+        )
+        reason = (
+            f"{text} than {best}: accuracy less {100 * model.price_per_log_ms:.1f} points for each e-fold of latency, "
+            f"over {len(evidence)} networks"
+        )
+        log.append(Dropped(phase, gene, tuple(lost), kept, reason))
+        space = space.restrict(gene, kept)
+    return space, log
+
+
+@dataclass(frozen=True)
+class GeneModel:
+    """Share of each choice of each gene in accuracy and in log latency, by Bayesian linear regression."""
+
+    columns: dict[tuple[str, int], int]
+    accuracy: Array  # (K,) posterior mean of each choice's share, 0..1
+    covariance: Array  # (K, K)
+    log_latency: Array  # (K,)
+    price_per_log_ms: float  # accuracy that the networks seen gain for each e-fold of latency; at least 0
+
+    @classmethod
+    def fit(cls, space: Space, evidence: Sequence[tuple[int, dict[str, int], float, float]]) -> GeneModel:
+        """The model of `evidence`; each phase has its own mean, since weights improve between phases."""
+        columns = {
+            pair: number
+            for number, pair in enumerate((gene, choice) for gene in space.open_genes() for choice in space.choices(gene))
+        }
+        design = np.zeros((len(evidence), len(columns)))
+        for row, (_, point, _, _) in enumerate(evidence):
+            for pair in point.items():
+                if pair in columns:
+                    design[row, columns[pair]] = 1.0
+        phases = np.array([phase for phase, *_ in evidence])
+        accuracy = _centred(np.array([value for _, _, value, _ in evidence]), phases)
+        log_latency = _centred(np.log([latency_ms for *_, latency_ms in evidence]), phases)
+        design = np.stack([_centred(column, phases) for column in design.T], axis=1)
+        share, covariance = _regress(design, accuracy)
+        latency_share, _ = _regress(design, log_latency)
+        spread = float(log_latency @ log_latency)
+        price = max(float(log_latency @ accuracy) / spread, 0.0) if spread > 0 else 0.0
+        return cls(columns, share, covariance, latency_share, price)
+
+    def worth(self, gene: str, choice: int) -> float:
+        """Accuracy share less the price of the latency share."""
+        column = self.columns[gene, choice]
+        return float(self.accuracy[column] - self.price_per_log_ms * self.log_latency[column])
+
+    def difference(self, gene: str, better: int, lesser: int) -> tuple[float, float]:
+        """How much more `better` is worth than `lesser`, and the standard deviation of that."""
+        a, b = self.columns[gene, better], self.columns[gene, lesser]
+        variance = self.covariance[a, a] + self.covariance[b, b] - 2 * self.covariance[a, b]
+        return self.worth(gene, better) - self.worth(gene, lesser), float(np.sqrt(max(variance, 0.0)))
+
+
+def balanced_sample(space: Space, num: int, rng: random.Random) -> list[Arch]:
+    """Networks in which each choice of each gene occurs equally often, otherwise at random."""
+    decks = {}
+    for gene, choices in space.genes:
+        deck = [choices[i % len(choices)] for i in range(num)]
+        rng.shuffle(deck)
+        decks[gene] = deck
+    return [space.decode({gene: deck[i] for gene, deck in decks.items()}) for i in range(num)]
+
+
+def _regress(design: Array, target: Array) -> tuple[Array, Array]:
+    """Posterior mean and covariance of the coefficients, prior and noise set from the target's spread."""
+    num, width = design.shape
+    variance = float(target.var()) or 1e-12
+    prior = PRIOR_SHARE**2 * variance
+    noise = variance
+    for _ in range(3):  # the noise is what the model leaves unexplained
+        precision = design.T @ design / noise + np.eye(width) / prior
+        covariance = np.linalg.inv(precision)
+        mean = covariance @ design.T @ target / noise
+        effective = width - np.trace(covariance) / prior
+        residual = target - design @ mean
+        noise = max(float(residual @ residual) / max(num - effective, 1.0), 1e-3 * variance)
+    return mean, covariance
+
+
+def _centred(values: Array, groups: NDArray[np.int64]) -> Array:
+    """Values less the mean of their group."""
+    result = np.asarray(values, dtype=np.float64).copy()
+    for group in np.unique(groups):
+        result[groups == group] -= result[groups == group].mean()
+    return result

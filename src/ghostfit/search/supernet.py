@@ -1,0 +1,131 @@
+"""Training of the store: sandwich rule and in-place distillation over phases that open, then shrink, the space.
+
+Each step trains the largest network of the current space on the labels, then the smallest and some random ones on the largest one's
+softened scores (BigNAS, arXiv 2003.11142). Genes open up one group after another (Once-for-all, arXiv 1908.09791); once all
+are open, choices that the evidence rules out are dropped (`ghostfit.search.shrink`), each with its reason.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ghostfit.arch import Arch
+from ghostfit.nn.sharing import Supernet
+from ghostfit.search.evaluate import Evaluator, resize_to
+from ghostfit.space import Space
+from ghostfit.train.task import Batch
+
+# Share of the training at which each group of genes opens, and at which evidence is gathered and the space shrinks.
+# Genes of a block's operators disturb the shared weights least and widths most (Once-for-all, section 3.3).
+OPENING: tuple[tuple[float, tuple[str, ...]], ...] = (
+    (0.10, ("kernel", "start_kernel", "cheap_kernel", "ratio", "project_ratio", "se", "dfc")),
+    (0.20, ("depth",)),
+    (0.30, ("out", "mid", "conv", "hidden", "size", "stride")),
+)
+SHRINKING = (0.5, 0.7, 0.85)
+
+Shrink = Callable[[Space, int], Space]
+
+
+@dataclass
+class Sandwich:
+    """The supernet's task for the training loop: a `Task` with state.
+
+    `shrink` is called at each share of `SHRINKING` with the space and the number of the phase and returns the smaller space.
+    `is_wanted` tells whether a random subnet is worth training (say, near the latency limit); a few draws are made until one is.
+    """
+
+    space: Space
+    shrink: Shrink | None = None
+    is_wanted: Callable[[Arch], bool] | None = None
+    num_random: int = 2
+    label_smoothing: float = 0.1
+    drop_path: float = 0.0
+    evaluator: Evaluator | None = None
+    progress: float = 0.0  # set by the loop before each step
+    shrunk: int = 0
+    _opened: dict[tuple[str, int], Space] = field(default_factory=dict, repr=False)
+
+    metric = "val_accuracy"
+
+    def train_step(self, network: nn.Module, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
+        """One sandwich: x (B, C, H, W) at the largest input size, y (B,)."""
+        assert isinstance(network, Supernet)
+        self._shrink_when_due()
+        space = self.current()
+        largest, *others = self._sample(space)
+        logits = network(resize_to(x, largest), largest, drop_path=self.drop_path)
+        loss = F.cross_entropy(logits, y, label_smoothing=self.label_smoothing)
+        loss.backward()  # type: ignore[no-untyped-call]
+        wanted = F.softmax(logits.detach(), dim=1)
+        values = {"loss": loss.detach()}
+        for arch in others:
+            distilled = F.cross_entropy(network(resize_to(x, arch), arch), wanted)
+            distilled.backward()  # type: ignore[no-untyped-call]
+            values["distill_loss"] = distilled.detach()
+        return values
+
+    def evaluate(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        """Mean accuracy of the largest and the smallest subnet with recalibrated batch norm."""
+        assert isinstance(network, Supernet) and self.evaluator is not None
+        space = self.current()
+        judge = Evaluator(
+            network, self.evaluator.calibration, self.evaluator.images, self.evaluator.labels, self.evaluator.latencies
+        )
+        scores = [judge.score(arch) for arch in (space.largest(), space.smallest())]
+        return {
+            "val_accuracy": sum(score.accuracy for score in scores) / 2,
+            "val_loss": sum(score.loss for score in scores) / 2,
+            "largest_accuracy": scores[0].accuracy,
+            "smallest_accuracy": scores[1].accuracy,
+        }
+
+    def current(self) -> Space:
+        """The space with the genes that are open at this progress."""
+        num_open = sum(self.progress >= share for share, _ in OPENING)
+        key = (self.space.id, num_open)
+        if key not in self._opened:
+            closed = {name for _, names in OPENING[num_open:] for name in names}
+            genes = [gene for gene in self.space.open_genes() if gene.rsplit(".", 1)[-1] in closed]
+            self._opened = {key: self.space.fix(self.space.largest(), genes)}
+        return self._opened[key]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training needs: the space as it is now."""
+        return {"space": self.space.to_dict(), "shrunk": self.shrunk, "progress": self.progress}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a state back."""
+        self.space, self.shrunk = Space.from_dict(state["space"]), state["shrunk"]
+        self.progress = state["progress"]
+
+    def _shrink_when_due(self) -> None:
+        if self.shrink is None or self.shrunk >= len(SHRINKING) or self.progress < SHRINKING[self.shrunk]:
+            return
+        with torch.random.fork_rng(devices=[]):
+            self.space = self.shrink(self.space, self.shrunk)
+        self.shrunk += 1
+
+    def _sample(self, space: Space) -> list[Arch]:
+        """The largest, then the smallest and random ones, each once. Draws from the global generator, which the loop seeds."""
+        archs = [space.largest()]
+        if space.open_genes():
+            archs.append(space.smallest())
+            archs += [self._draw(space) for _ in range(self.num_random)]
+        return list({arch.id: arch for arch in archs}.values())
+
+    def _draw(self, space: Space) -> Arch:
+        rng = random.Random(random.getrandbits(64))
+        arch = space.sample(rng)
+        for _ in range(4):
+            if self.is_wanted is None or self.is_wanted(arch):
+                break
+            arch = space.sample(rng)
+        return arch

@@ -1,0 +1,85 @@
+"""A wall-clock limit over a whole run, across kills and resumes, and Ctrl-C that ends a run instead of breaking it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ghostfit.run import Run
+
+NOTE_EVERY_S = 5.0  # what a kill can lose of the time that counts
+
+
+@dataclass
+class Clock:
+    """Seconds that a run has worked in all its processes, against its limit (None: none)."""
+
+    run: Run
+    limit_s: float | None
+    is_stopped: Callable[[], bool] = lambda: False
+    before_s: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+    _noted: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.before_s = float(self.run.read_json("clock.json", {}).get("seconds", 0.0))
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds worked so far."""
+        return self.before_s + time.monotonic() - self.began
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds left; None without a limit."""
+        return None if self.limit_s is None else self.limit_s - self.elapsed_s
+
+    def share_s(self, share: float, *, reserve_s: float = 0.0) -> float | None:
+        """`share` of what is left after `reserve_s`, at least one second; None without a limit."""
+        left_s = self.left_s
+        return None if left_s is None else max(1.0, share * (left_s - reserve_s))
+
+    def deadline(self, seconds: float | None) -> Callable[[], bool]:
+        """Tells whether `seconds` from now are over, or a stop was asked for."""
+        end = None if seconds is None else time.monotonic() + seconds
+
+        def is_over() -> bool:
+            self.note()
+            return self.is_stopped() or (end is not None and time.monotonic() >= end)
+
+        return is_over
+
+    def note(self) -> None:
+        """Keep the time worked so far, at most every few seconds."""
+        if time.monotonic() - self._noted >= NOTE_EVERY_S:
+            self._noted = time.monotonic()
+            self.run.write_json("clock.json", {"seconds": round(self.elapsed_s, 3)})
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Gives a function that tells whether Ctrl-C (or a polite kill) came; the second one interrupts at once.
+
+    Outside the main thread signals can't be caught: the function then always says no.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

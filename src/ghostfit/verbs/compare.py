@@ -1,0 +1,93 @@
+"""Whether search paid: the found network beside what takes no search, with the same weights and within the same limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ghostfit.arch import Arch
+from ghostfit.search.limits import Limits
+from ghostfit.space import Point, Space
+
+if TYPE_CHECKING:
+    from ghostfit.search.study import Evaluation
+
+WIDTH_GENES = ("out", "mid", "conv", "hidden")
+INHERITED = "inherited weights"
+
+
+def hand_made(space: Space, start: Arch) -> list[tuple[str, Arch]]:
+    """Networks that a person would try: the start, and the start with all widths scaled alike; (origin, arch) of each."""
+    if start in space:
+        base = space.encode(start)
+        found = [("start", start)]
+    else:
+        base = {name: choices[-1] for name, choices in space.genes}
+        found = []
+    most = max(len(space.choices(gene)) for gene, _ in space.genes)
+    for share in [number / max(most - 1, 1) for number in range(most)]:
+        found.append(("width", space.decode(_scaled(space, base, share))))
+    unique = {arch.id: (origin, arch) for origin, arch in reversed(found)}
+    return list(unique.values())[::-1]
+
+
+def rows_of(found: Evaluation, evaluations: Sequence[Evaluation], strategy: str) -> list[dict[str, Any]]:
+    """Rows for ``paid.json``: the found network and the best of each origin it is compared with."""
+    rows = [_row("found", found)]
+    names = {"random": "random search", "start": "start network", "width": "width-scaled by hand"}
+    if strategy == "random":
+        del names["random"]
+    for origin, name in names.items():
+        best = _best(e for e in evaluations if e.origin == origin)
+        if best is not None:
+            rows.append(_row(name, best))
+    return rows
+
+
+def sentence_of(rows: Sequence[dict[str, Any]], limits: Limits) -> str:
+    """One sentence that says whether search paid, as far as the search split can tell."""
+    found, others = rows[0], [row for row in rows[1:] if row["accuracy"] is not None]
+    within = "within the limits" if limits.given() else "without limits"
+    if found["accuracy"] is None or not others:
+        return "Whether search paid is not known: nothing to compare it with was scored."
+    rival = max(others, key=lambda row: float(row["accuracy"]))
+    gain = found["accuracy"] - rival["accuracy"]
+    # Both are scored on the same images, so the error of the difference is at most this.
+    error = (found["standard_error"] ** 2 + rival["standard_error"] ** 2) ** 0.5
+    text = (
+        f"{100 * found['accuracy']:.1f} % at {found['latency_ms']:.3f} ms against {100 * rival['accuracy']:.1f} % at "
+        f"{rival['latency_ms']:.3f} ms of the best alternative ({rival['name']}), {within}, with shared weights"
+    )
+    if gain <= 0:
+        return f"Search did not pay: {text}."
+    if gain < error:
+        return f"Search paid too little to be sure of: {text}; the difference is below its standard error of {100 * error:.1f} points."
+    return f"Search paid: {text}."
+
+
+def _scaled(space: Space, base: Point, share: float) -> Point:
+    """`base` with each width gene at the given share of the way through its choices."""
+    point = dict(base)
+    for gene, choices in space.genes:
+        if gene.rsplit(".", 1)[-1] in WIDTH_GENES:
+            point[gene] = choices[round(share * (len(choices) - 1))]
+    return point
+
+
+def _best(evaluations: Iterable[Evaluation]) -> Evaluation | None:
+    scored = [e for e in evaluations if e.score is not None]
+    return max(scored, key=lambda e: e.score.accuracy, default=None)  # type: ignore[union-attr]
+
+
+def _row(name: str, evaluation: Evaluation) -> dict[str, Any]:
+    score = evaluation.score
+    return {
+        "name": name,
+        "arch_id": evaluation.arch.id,
+        "accuracy": None if score is None else score.accuracy,
+        "standard_error": None if score is None else score.standard_error,
+        "latency_ms": evaluation.costs.latency_ms,
+        "macs": evaluation.costs.macs,
+        "params": evaluation.costs.params,
+        "how": INHERITED,
+    }

@@ -1,0 +1,85 @@
+"""``ghostfit evaluate``: a bundle scored on labelled images with the runtime it will run in. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ghostfit.config import argument, option
+from ghostfit.event import Event, OnEvent, ignore
+from ghostfit.runtime.predict import load
+from ghostfit.runtime.score import score_bundle
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Settings of an evaluation."""
+
+    bundle: str = argument("a bundle (.ghost file or folder), or the folder of a run")
+    data: str = argument("labelled images in the classes of the bundle")
+    split: str = option("", "only this split of DATA as its folders give it: train, val or test (default: test, else all)")
+    format: str = option("", "how DATA is laid out, when looking at it does not tell")
+    runtime: str = option("onnxruntime", "onnxruntime or openvino")
+    threads: int | None = option(None, "threads (default: what the bundle was measured with)")
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """The figures."""
+
+    report: dict[str, Any]
+    split: str
+    has_failed: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready dict."""
+        return {"split": self.split, **self.report}
+
+    def to_text(self) -> str:
+        """For a terminal."""
+        report = self.report
+        lines = [
+            f"accuracy           {100 * report['accuracy']:.2f} % ± {100 * report['standard_error']:.2f} "
+            f"({report['num_images']} images, {self.split})",
+            f"balanced accuracy  {100 * report['balanced_accuracy']:.2f} %",
+            f"calibration error  {100 * report['ece']:.1f} points",
+            f"unsure             {100 * report['unsure_fraction']:.1f} % of the answers"
+            + (f", the others {100 * report['accuracy_when_sure']:.2f} % right" if report["accuracy_when_sure"] else ""),
+        ]
+        for entry in report["per_class"]:
+            shares = [f"{100 * entry[name]:6.1f} %" if entry[name] is not None else "      -" for name in ("precision", "recall")]
+            lines.append(f"  {entry['name']:<20} precision {shares[0]}  recall {shares[1]}")
+        if report["skipped"]:
+            lines.append(f"skipped            {len(report['skipped'])} images that can't be read")
+        return "\n".join(lines)
+
+
+def evaluate(config: EvaluateConfig, *, on_event: OnEvent = ignore) -> EvaluateResult:
+    """Score a bundle on the images of `config.data`, matched by class name. Raises ValueError for classes it does not know."""
+    from ghostfit.data.readers import read_dataset
+
+    model = load(config.bundle, runtime=config.runtime, threads=config.threads)
+    dataset = read_dataset(config.data, format=config.format or None)
+    names = model.manifest.class_names
+    unknown = sorted(set(dataset.class_names) - set(names))
+    if unknown:
+        raise ValueError(f"{config.data} has classes that the bundle does not know: {', '.join(unknown)}; it knows: {', '.join(names)}")
+    split = config.split or ("test" if "test" in dataset.given else "all")
+    if split != "all" and split not in dataset.given:
+        raise ValueError(f"--split {split}: the data gives {', '.join(dataset.given)}")
+    indices = dataset.given[split] if split in dataset.given else range(len(dataset))
+    label_of = {index: names.index(name) for index, name in enumerate(dataset.class_names)}
+    total = len(indices)
+    sources = (
+        (_told(dataset.samples[index], number, total, on_event), label_of[dataset.samples[index].label])
+        for number, index in enumerate(indices, start=1)
+    )
+    return EvaluateResult(score_bundle(model, sources), split)
+
+
+def _told(sample: Any, number: int, total: int, on_event: OnEvent) -> Any:
+    on_event(Event("evaluate", "progress", "scoring", number, total))
+    try:
+        return sample.source.read()
+    except (OSError, ValueError):
+        return b""  # counted as an image that can't be read

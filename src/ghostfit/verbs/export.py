@@ -1,0 +1,110 @@
+"""``ghostfit export``: the network of a run as a bundle with its parity certificate."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ghostfit.arch import Arch
+from ghostfit.config import argument, option
+from ghostfit.event import OnEvent, ignore
+from ghostfit.run import Run
+from ghostfit.runtime.bench import measure_latency
+from ghostfit.runtime.bundle import open_bundle, update_manifest
+from ghostfit.verbs.clock import Clock
+from ghostfit.verbs.finish import ship
+from ghostfit.verbs.material import read_material
+from ghostfit.vision.prepare import Prepare
+
+if TYPE_CHECKING:
+    from ghostfit.nn.build import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Settings of an export."""
+
+    run: str = argument("folder of a run made by: ghostfit fit | search | train")
+    out: str = option("", "file or folder to write (default: model.ghost in the run)")
+    data: str = option("", "images to calibrate with and to certify on (default: the run's own)")
+    runtime: str = option("onnxruntime", "runtime that latency is measured with: onnxruntime or openvino")
+    threads: int = option(1, "threads that latency is measured with")
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """The bundle and its certificate."""
+
+    bundle: Path
+    parity: dict[str, Any]
+    latency: dict[str, Any]
+    has_failed: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready dict."""
+        return {"bundle": str(self.bundle), "parity": self.parity, "latency": self.latency}
+
+    def to_text(self) -> str:
+        """For a terminal."""
+        latency = self.latency
+        return (
+            f"bundle   {self.bundle}\n"
+            f"parity   passed on {self.parity['num_images']} images\n"
+            f"latency  {latency['median_ms']:.3f} ms median, {latency['p90_ms']:.3f} ms p90 ({latency['runtime']}, {latency['threads']} thread)"
+        )
+
+
+def export(config: ExportConfig, *, on_event: OnEvent = ignore) -> ExportResult:
+    """Write the bundle of a run anew. Raises ValueError when the run has no trained network."""
+    run = Run.open(config.run)
+    network = load_network(run)
+    settings = run.read_json("run.json")["config"]
+    material = read_material(
+        config.data or settings["data"],
+        size_hw=network.arch.size_hw,
+        seed=settings["seed"],
+        run=None,
+        on_event=on_event,
+        format=settings.get("format") or None,
+    )
+    if network.prepare is not None:
+        material = material.at(network.prepare, on_event)
+    network.prepare = material.prepare
+    run.reopen("export")
+    path = ship(run, network, material, Clock(run, None), on_event)
+    opened = open_bundle(path)
+    shape = (1, network.arch.in_channels, *network.arch.size_hw)
+    latency = measure_latency(opened.network, shape, runtime=config.runtime, threads=config.threads, budget_s=1.0).to_dict()
+    update_manifest(path, latency=[latency])
+    if config.out:
+        path = copy_bundle(path, Path(config.out))
+    return ExportResult(path, dict(opened.manifest.parity or {}), latency)
+
+
+def load_network(run: Run) -> Network:
+    """The trained network of a run, with its preparation where the run tells it."""
+    from ghostfit.nn.build import build
+    from ghostfit.nn.pretrained import load_weights
+    from ghostfit.verbs.fit import read_weights
+
+    arch = run.read_json("arch.json")
+    if arch is None or not run.file("weights.safetensors").is_file():
+        raise ValueError(f"{run.path} has no trained network yet; finish it with --resume")
+    network = build(Arch.from_dict(arch))
+    load_weights(network, read_weights(run))
+    prepare = run.read_json("prepare.json")
+    if prepare is not None:
+        network.prepare = Prepare.from_dict(prepare)
+    return network.eval()
+
+
+def copy_bundle(path: Path, out: Path) -> Path:
+    """Copy a bundle file to `out`, a file or an existing folder, whole or not at all."""
+    target = out / path.name if out.is_dir() else out
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.copyfile(path, partial)
+    partial.replace(target)
+    return target

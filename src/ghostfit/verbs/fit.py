@@ -1,0 +1,210 @@
+"""``ghostfit fit``: from labelled images to a measured, deployable classifier, in a given time.
+
+Phases: data, space, supernet, search, train, export, test, bench, report. Each is passed over when a resumed run has it
+already; a time limit or Ctrl-C shortens them, and the run still ends with a valid bundle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ghostfit.arch import Arch
+from ghostfit.event import Event, OnEvent, ignore
+from ghostfit.run import Run
+from ghostfit.search.limits import Limits
+from ghostfit.train.config import TrainConfig
+from ghostfit.verbs.clock import Clock, interruptible
+from ghostfit.verbs.finish import bench_bundle, ship, score_test_split
+from ghostfit.verbs.material import Material, read_material
+from ghostfit.verbs.runs import open_run
+from ghostfit.verbs.search import SEARCH_SHARE, SUPERNET_SHARE, Hunt, SearchConfig
+
+if TYPE_CHECKING:
+    from ghostfit.nn.build import Network
+
+ENDING_SHARE = (0.06, 12.0, 60.0)  # of the time limit for export, test, bench and report; least and most seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig(SearchConfig, TrainConfig):
+    """Settings of the whole: the limits, the search, and the training of the network that it finds."""
+
+    def __post_init__(self) -> None:
+        Limits.__post_init__(self)
+        TrainConfig.__post_init__(self)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What came out: the bundle, what it is worth and what it costs, as measured on the shipped file."""
+
+    run: Path
+    bundle: Path
+    report: Path
+    arch_id: str
+    accuracy: float
+    standard_error: float
+    num_test_images: int
+    latency: dict[str, Any]
+    sentence: str
+    broken_limits: dict[str, float]
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the shipped file breaks a limit."""
+        return bool(self.broken_limits)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready dict."""
+        values = dataclasses.asdict(self)
+        return {**values, "run": str(self.run), "bundle": str(self.bundle), "report": str(self.report)}
+
+    def to_text(self) -> str:
+        """For a terminal."""
+        latency = self.latency
+        lines = [
+            f"test accuracy  {100 * self.accuracy:.1f} % ± {100 * self.standard_error:.1f} "
+            f"({self.num_test_images} images, one seed)",
+            f"latency        {latency['median_ms']:.3f} ms median, {latency['p90_ms']:.3f} ms p90 "
+            f"({latency['runtime']}, {latency['threads']} thread{'s' * (latency['threads'] != 1)}, {latency['device']})",
+            self.sentence,
+            *(f"over the limit: {name} by {excess:.3g}" for name, excess in self.broken_limits.items()),
+            f"bundle         {self.bundle}",
+            f"report         {self.report}",
+        ]
+        return "\n".join(lines)
+
+
+def fit(config: FitConfig, *, on_event: OnEvent = ignore) -> FitResult:
+    """Search, train, export, test and measure; returns what is in the run folder.
+
+    Ctrl-C ends the phase at hand early and goes on to the export. Raises ValueError for data or limits that can't be met.
+    """
+    run = open_run(config, "fit")
+    with interruptible() as is_stopped:
+        clock = Clock(run, config.time_s, is_stopped)
+        material = read_material(
+            config.data, size_hw=config.size_hw, seed=config.seed, run=run, on_event=on_event, format=config.format or None
+        )
+        hunt = Hunt(config, run, clock, material, on_event)
+        found, sentence = hunt.search(SUPERNET_SHARE, SEARCH_SHARE)
+        network, material = train_found(hunt, found.arch, clock)
+        bundle = ship(run, network, material, clock, on_event)
+        report = score_test_split(run, bundle, material, on_event)
+        latency = bench_bundle(run, bundle, config.runtime, config.threads, on_event)
+    page = write_page(run, on_event)
+    costs = dataclasses.replace(found.costs, latency_ms=latency["median_ms"], latency_p90_ms=latency["p90_ms"])
+    return FitResult(
+        run=run.path,
+        bundle=bundle,
+        report=page,
+        arch_id=found.arch.id,
+        accuracy=report["accuracy"],
+        standard_error=report["standard_error"],
+        num_test_images=report["num_images"],
+        latency=latency,
+        sentence=sentence,
+        broken_limits=hunt.limits.violations(costs),
+    )
+
+
+def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material]:
+    """Phase ``train``: the found network from inherited weights, on the training and the search split; validated on ``val``.
+
+    Returns the network with the weights that are kept, and the images at its size.
+    """
+    from ghostfit.nn.pretrained import load_weights, save_weights
+    from ghostfit.train.fit import fit as train
+
+    config, run, on_event = hunt.config, hunt.run, hunt.on_event
+    assert isinstance(config, FitConfig)
+    material = hunt.material.at(dataclasses.replace(hunt.material.prepare, size_hw=arch.size_hw), on_event)
+    network = hunt.network(arch)
+    network.prepare = material.prepare
+    if run.is_done("train"):
+        load_weights(network, read_weights(run))
+        return network.eval(), material
+    on_event(Event("train", "start", f"network {arch.id}"))
+    least_s, most_s = ENDING_SHARE[1:]
+    reserve_s = min(max(ENDING_SHARE[0] * (config.time_s or 0.0), least_s), most_s)
+    train_config = _train_config(config, clock.share_s(1.0, reserve_s=reserve_s))
+    batches = material.training(["train", "search"], batch_size=config.batch_size, augment=config.augment, seed=config.seed)
+    network = _with_drops(network, train_config)
+    began = clock.elapsed_s
+    records = train(
+        network,
+        batches,
+        material.evaluating(["val"]),
+        train_config,
+        run=run,
+        teacher=_teacher(hunt, train_config, material),
+        class_weights=_class_weights(material, train_config),
+        stop=clock.deadline(None),
+    )
+    from ghostfit.verbs.training import forward
+
+    forward(records, on_event)
+    save_weights(network, run.file("weights.safetensors"))
+    run.finish("train", seconds=round(clock.elapsed_s - began, 1))
+    on_event(Event("train", "done", "trained"))
+    return network.eval(), material
+
+
+def read_weights(run: Run) -> Any:
+    """Tensors of the run's ``weights.safetensors``."""
+    from safetensors.torch import load_file
+
+    return load_file(run.file("weights.safetensors"))
+
+
+def write_page(run: Run, on_event: OnEvent) -> Path:
+    """Phase ``report``."""
+    from ghostfit.report import write_report
+
+    page = write_report(run.path)
+    run.finish("report")
+    on_event(Event("report", "done", str(page)))
+    return page
+
+
+def _train_config(config: FitConfig, time_s: float | None) -> TrainConfig:
+    """The training's own settings; under a time limit the epochs follow from it."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
+    values["time_s"] = time_s
+    if config.weights and config.layer_decay == 1.0:
+        values["layer_decay"] = 0.9  # lower rates for early layers, whose weights are the most general
+    return TrainConfig(**values)
+
+
+def _with_drops(network: Network, config: TrainConfig) -> Network:
+    """The same weights in a network that drops what the settings ask for."""
+    if not config.drop_path and not config.dropout:
+        return network
+    from ghostfit.nn.build import build
+
+    dropping = build(network.arch, drop_path=config.drop_path, dropout=config.dropout)
+    dropping.load_state_dict(network.state_dict())
+    dropping.prepare = network.prepare
+    return dropping
+
+
+def _teacher(hunt: Hunt, config: TrainConfig, material: Material) -> Any:
+    if not config.teacher:
+        return None
+    from ghostfit.train.distill import load_teacher
+
+    return load_teacher(config.teacher, num_classes=len(material.dataset.class_names), prepare=material.prepare)
+
+
+def _class_weights(material: Material, config: TrainConfig) -> Any:
+    if config.class_weights == "none":
+        return None
+    import numpy as np
+
+    from ghostfit.train.tasks.classify import balanced_weights
+
+    labels = material.labels[material.indices(["train", "search"])]
+    return balanced_weights(np.bincount(labels, minlength=len(material.dataset.class_names)).tolist())

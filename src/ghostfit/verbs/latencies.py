@@ -1,0 +1,23 @@
+"""The latency store as the verbs use it: architectures exported with fresh weights, measured on this machine."""
+
+from __future__ import annotations
+
+from ghostfit.arch import Arch
+from ghostfit.search.latency import LatencyStore
+
+
+def latency_store(runtime: str, threads: int, *, budget_s: float = 0.25) -> LatencyStore:
+    """The store of this machine for `runtime` and `threads`."""
+    return LatencyStore(export_fresh, runtime=runtime, threads=threads, budget_s=budget_s)
+
+
+def export_fresh(arch: Arch) -> bytes:
+    """The ONNX file of `arch` with fresh weights, which run as long as trained ones."""
+    import torch
+
+    from ghostfit.export.onnx import to_onnx
+    from ghostfit.nn.build import build
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return to_onnx(build(arch.deployed()).eval())

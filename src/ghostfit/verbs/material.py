@@ -1,0 +1,162 @@
+"""A data set made ready: read, divided, decoded at one size, served in batches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ghostfit.data.cache import CachedImages, build_cache
+from ghostfit.data.dataset import Dataset, Splits
+from ghostfit.data.check import check
+from ghostfit.data.duplicates import find_identical, find_near, join_pairs
+from ghostfit.data.facts import OK, ImageFacts, measure_images
+from ghostfit.data.readers import read_dataset
+from ghostfit.data.split import make_splits
+from ghostfit.event import Event, OnEvent
+from ghostfit.run import Run
+from ghostfit.vision.prepare import Prepare
+
+if TYPE_CHECKING:
+    from ghostfit.data.loader import Batches
+
+SMALLEST_SIDE = 32  # pixels; below it five halvings leave nothing
+LARGEST_SIDE = 224  # the size that published mobile networks are drawn for; larger on request
+EVAL_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Material:
+    """Images of a data set at the size of `prepare`, with the splits they belong to."""
+
+    dataset: Dataset
+    splits: Splits
+    cached: CachedImages
+    prepare: Prepare
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(N,) class index of each image."""
+        return self.dataset.labels
+
+    def at(self, prepare: Prepare, on_event: OnEvent) -> Material:
+        """The same images prepared in another way, say at another size."""
+        if prepare == self.prepare:
+            return self
+        return dataclasses.replace(self, cached=decode(self.dataset, prepare, on_event), prepare=prepare)
+
+    def training(self, names: Sequence[str], *, batch_size: int, augment: str, seed: int) -> Batches:
+        """Shuffled, augmented batches of the splits called `names`."""
+        from ghostfit.data.augment import training_transform
+        from ghostfit.data.loader import Batches
+
+        return Batches(
+            self.cached.images,
+            self.labels,
+            self.indices(names),
+            batch_size=batch_size,
+            size_hw=self.prepare.size_hw,
+            mean=self.prepare.mean,
+            std=self.prepare.std,
+            seed=seed,
+            transform=training_transform(augment),
+            drop_last=True,
+        )
+
+    def evaluating(self, names: Sequence[str], *, most: int | None = None) -> Batches:
+        """Batches as evaluation sees them, in order; `most` takes evenly spaced images only."""
+        from ghostfit.data.loader import eval_batches
+
+        indices = self.indices(names)
+        if most is not None and len(indices) > most:
+            indices = [indices[i] for i in np.linspace(0, len(indices) - 1, most).round().astype(int)]
+        return eval_batches(
+            self.cached.images,
+            self.labels,
+            indices,
+            batch_size=EVAL_BATCH,
+            size_hw=self.prepare.size_hw,
+            mean=self.prepare.mean,
+            std=self.prepare.std,
+        )
+
+    def indices(self, names: Sequence[str]) -> list[int]:
+        """Samples of the splits called `names` whose images could be decoded."""
+        return [index for name in names for index in getattr(self.splits, name) if self.cached.valid[index]]
+
+
+def read_material(
+    data: str, *, size_hw: tuple[int, int] | None, seed: int, run: Run | None, on_event: OnEvent, format: str | None = None
+) -> Material:
+    """Read, check for identical and broken images, divide and decode `data`; what was found is written to ``data.json``.
+
+    Raises ValueError for data that nothing can be learnt from.
+    """
+    on_event(Event("data", "start", f"reading {data}"))
+    dataset = read_dataset(data, format=format)
+    facts = measure_images(dataset, progress=lambda done, total: on_event(Event("data", "progress", "checking", done, total)))
+    splits = make_splits(dataset, seed=seed, groups=group_copies(facts), exclude=facts.broken())
+    prepare = Prepare(size_hw=size_hw or natural_size_hw(facts))
+    material = Material(dataset, splits, decode(dataset, prepare, on_event), prepare)
+    if run is not None:
+        describe_data(run, material, facts)
+    counts = ", ".join(f"{name} {count}" for name, count in splits.counts().items())
+    on_event(Event("data", "done", f"{len(dataset)} images of {len(dataset.class_names)} classes: {counts}"))
+    return material
+
+
+def decode(dataset: Dataset, prepare: Prepare, on_event: OnEvent) -> CachedImages:
+    """Decoded images from the cache, filling it where needed."""
+    return build_cache(
+        dataset, prepare, progress=lambda done, total: on_event(Event("data", "progress", "decoding", done, total))
+    )
+
+
+def group_copies(facts: ImageFacts) -> list[int]:
+    """A number for each image; equal and nearly equal images have the same, so that a split keeps them on one side."""
+    table = facts.table
+    pairs = [(group[0], other) for group in find_identical(table) for other in group[1:]] + find_near(table)
+    numbers = list(range(len(table)))
+    for group in join_pairs(pairs):
+        for index in group:
+            numbers[index] = group[0]
+    return numbers
+
+
+def natural_size_hw(facts: ImageFacts) -> tuple[int, int]:
+    """Input size that suits the images: their median short side in multiples of 32 pixels, square, from 32 to 224."""
+    sides = np.minimum(facts.table["height"], facts.table["width"])[facts.table["problem"] == OK]
+    if not len(sides):
+        return SMALLEST_SIDE, SMALLEST_SIDE
+    side = int(np.median(sides)) // 32 * 32
+    side = min(max(side, SMALLEST_SIDE), LARGEST_SIDE)
+    return side, side
+
+
+def describe_data(run: Run, material: Material, facts: ImageFacts) -> None:
+    """Write ``data.json`` and ``splits.json``."""
+    dataset = material.dataset
+    counts = Counter(int(label) for label in dataset.labels)
+    run.write_json(
+        "data.json",
+        {
+            "root": dataset.root,
+            "name": dataset.name,
+            "task": dataset.task,
+            "class_names": list(dataset.class_names),
+            "num_images": len(dataset),
+            "splits": material.splits.counts(),
+            "class_counts": {name: counts[index] for index, name in enumerate(dataset.class_names)},
+            "skipped": [skipped.to_dict() for skipped in (*dataset.skipped, *material.cached.skipped)],
+            "findings": [finding.to_dict() for finding in check(dataset, facts=facts).findings],
+            "fingerprint": dataset.fingerprint,
+            "size_hw": list(material.prepare.size_hw),
+            "notes": list(material.splits.notes),
+        },
+    )
+    run.write_json("splits.json", material.splits.to_dict())

