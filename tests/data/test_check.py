@@ -15,7 +15,6 @@ from ghostfit.data.findings import KINDS, as_markdown
 from ghostfit.data.readers import read_dataset
 from ghostfit.data.split import make_splits
 
-TRASHNET = Path(__file__).parents[3] / "shared" / "data" / "trashnet"
 PAIRS = {
     ("glass/glass115.jpg", "metal/metal91.jpg"),
     ("glass/glass176.jpg", "plastic/plastic152.jpg"),
@@ -138,7 +137,7 @@ def test_copies_across_splits(make_folder, clean, picture):
     assert "Between train and test: 1" in findings["GF502"].detail
     dataset = read_dataset(make_folder(clean | {"a/copy.png": 3}, "flat"))
     facts = measure_images(dataset, in_memory=True)
-    splits = make_splits(dataset, seed=0, groups=group_duplicates(facts.table), exclude=facts.broken())
+    splits = make_splits(dataset, seed=0, groups=group_duplicates(facts), exclude=facts.broken())
     assert "GF502" not in found(dataset, facts=facts, splits=splits)
 
 
@@ -154,8 +153,8 @@ def test_near_duplicates(dataset_of, picture, change):
         copy = np.clip(arrays[4].astype(int) + 12, 0, 255).astype(np.uint8)
     dataset = dataset_of([0, 1] * 30 + [1], arrays=[*arrays, copy])
     facts = measure_images(dataset)
-    assert find_near(facts.table) == [(4, 60)]
-    groups = group_duplicates(facts.table)
+    assert facts.near == tuple(find_near(facts.table)) == ((4, 60),)
+    groups = group_duplicates(facts)
     assert groups[60] == groups[4] == 4 and len(set(groups)) == 60
     assert found(dataset)["GF506"].groups == (("004", "060"),)
 
@@ -166,7 +165,12 @@ def test_facts_are_kept_and_damage_is_mended(flowers, tmp_path):
     (file,) = tmp_path.glob("*.facts.npz")
     seen = []
     second = measure_images(read_dataset(flowers), cache_dir=tmp_path, progress=lambda *at: seen.append(at))
-    assert (first.table == second.table).all() and first.reasons == second.reasons and not seen
+    assert (
+        (first.table == second.table).all()
+        and first.reasons == second.reasons
+        and first.near == second.near
+        and not seen
+    )
     assert list(first.broken()) == [0]
     file.write_bytes(file.read_bytes()[:100])
     third = measure_images(read_dataset(flowers), cache_dir=tmp_path, progress=lambda *at: seen.append(at))
@@ -180,8 +184,7 @@ def test_the_page_lists_every_finding():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not TRASHNET.is_dir(), reason="the trashnet images are not here")
-def test_trashnet_has_three_conflicting_pairs(tmp_path):
-    report = check(read_dataset(TRASHNET), cache_dir=tmp_path)
+def test_trashnet_has_three_conflicting_pairs(real_data, tmp_path):
+    report = check(read_dataset(real_data("trashnet")), cache_dir=tmp_path)
     conflicts = next(finding for finding in report.findings if finding.id == "GF505")
     assert set(conflicts.groups) == PAIRS and report.num_usable == 2527 and not report.is_ok

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from ghostfit.data.cache import Progress
 from ghostfit.data.dataset import SPLIT_NAMES, Dataset, Splits
-from ghostfit.data.duplicates import find_identical, find_near, join_pairs, spread
-from ghostfit.data.facts import EMPTY, MISSING, OK, TRUNCATED, UNREADABLE, ImageFacts, measure_images
+from ghostfit.data.duplicates import find_identical, join_pairs, spread
+from ghostfit.data.fact_table import EMPTY, MISSING, OK, TRUNCATED, UNREADABLE, ImageFacts
+from ghostfit.data.facts import measure_images
 from ghostfit.data.findings import Finding, Severity, make_finding
 
 DAMAGE = {"GF101": UNREADABLE, "GF102": TRUNCATED, "GF103": EMPTY, "GF104": MISSING}
@@ -240,7 +241,7 @@ def _find_copies(dataset: Dataset, facts: ImageFacts, given: Groups) -> Iterator
     for number, indices in enumerate(given.values()):
         side[list(indices)] = number
     names = list(given)
-    identical, near_pairs = find_identical(facts.table), find_near(facts.table)
+    identical, near_pairs = find_identical(facts.table), list(facts.near)
     near = join_pairs(near_pairs)
     agreeing = [group for group in identical if len(set(dataset.labels[list(group)])) == 1]  # the others are GF505
     chosen: dict[str, list[tuple[int, ...]]] = {

@@ -5,7 +5,7 @@ Near duplicates are copies that were re-encoded, resized or slightly changed. So
 DCT frequencies (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010); of finding
 candidates by equal parts of the hash: Manku et al., "Detecting Near-Duplicates for Web Crawling", 2007.
 
->>> from ghostfit.data.facts import ROW
+>>> from ghostfit.data.fact_table import ROW
 >>> facts = np.zeros(3, ROW)
 >>> facts["pixel_hash"] = [7, 8, 7]
 >>> find_identical(facts)
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ghostfit.data.facts import OK, THUMB, Table
+from ghostfit.data.fact_table import OK, THUMB, ImageFacts, Table
 
 HASH_SIDE = 8  # frequencies a side: 64 bits
 NUM_BANDS = 4  # a pair within 3 bits agrees in one band at least
@@ -58,11 +58,11 @@ def find_near(table: Table) -> list[tuple[int, int]]:
     return sorted(found)
 
 
-def group_duplicates(table: Table, *, with_near: bool = True) -> list[int]:
-    """A number for each row, equal for images that are equal or nearly so: what `make_splits` keeps on one side."""
-    pairs = [(group[0], other) for group in find_identical(table) for other in group[1:]]
-    numbers = list(range(len(table)))
-    for group in join_pairs(pairs + (find_near(table) if with_near else [])):
+def group_duplicates(facts: ImageFacts, *, with_near: bool = True) -> list[int]:
+    """A number for each image, equal for images that are equal or nearly so: what `make_splits` keeps on one side."""
+    pairs = [(group[0], other) for group in find_identical(facts.table) for other in group[1:]]
+    numbers = list(range(len(facts.table)))
+    for group in join_pairs([*pairs, *(facts.near if with_near else ())]):
         for index in group:
             numbers[index] = group[0]
     return numbers

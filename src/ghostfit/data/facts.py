@@ -1,24 +1,20 @@
-"""What each image file is, measured once by decoding it: size, mode, rotation, damage, and what duplicates are told by.
+"""Decode every image of a data set once and note what it is: its size, mode, rotation, damage, and near copies.
 
-The check, the splits and the reports read these facts; they are kept in the cache folder, so that a second look costs
-nothing.
+The facts are kept in the cache folder, so that a second look costs nothing.
 
 >>> from ghostfit.data.readers import read_dataset
 >>> facts = measure_images(read_dataset("digits"), in_memory=True)
->>> facts.table["width"].max(), facts.broken()
-(np.uint32(8), {})
+>>> int(facts.table["width"].max()), facts.broken()
+(8, {})
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,43 +22,25 @@ from PIL import Image, UnidentifiedImageError
 
 from ghostfit.data.cache import Progress, default_cache_dir
 from ghostfit.data.dataset import ArraySource, Dataset, Sample
+from ghostfit.data.duplicates import find_near
+from ghostfit.data.fact_table import (
+    EMPTY,
+    MISSING,
+    OK,
+    ROW,
+    THUMB,
+    TRUNCATED,
+    UNREADABLE,
+    ImageFacts,
+    load_facts,
+    save_facts,
+)
 from ghostfit.data.parallel import map_samples
-from ghostfit.run import write_atomically
 from ghostfit.vision.prepare import FORMATS, MAX_PIXELS, ImageError, read_image
 
-THUMB = 12  # pixels a side of the thumbnail that near duplicates are told by
+__all__ = ["OK", "ImageFacts", "measure_images"]
+
 DRAFT_PIXELS = 2_000_000  # a larger JPEG is decoded at 1/2, 1/4 or 1/8: 4 times faster, and damage still shows
-KEPT_FILES = 50  # facts of so many datasets are kept; about 0.5 KB an image
-SCHEMA = "ghostfit.facts/1"
-OK, EMPTY, TRUNCATED, UNREADABLE, MISSING = range(5)
-Table: TypeAlias = NDArray[Any]  # (N,) of ROW
-ROW = np.dtype(
-    [
-        ("problem", "u1"),  # OK, EMPTY, TRUNCATED, UNREADABLE or MISSING
-        ("height", "u4"),  # as stored, before EXIF rotation
-        ("width", "u4"),
-        ("mode", "U8"),  # Pillow's: L, RGB, CMYK, P, I;16, ...
-        ("format", "U8"),  # JPEG, PNG, ...; ARRAY for pixels in memory
-        ("orientation", "u1"),  # EXIF; 1 is upright
-        ("is_16_bit", "?"),
-        ("has_alpha", "?"),
-        ("is_animated", "?"),
-        ("pixel_hash", "u8"),  # of the upright RGB pixels and their size
-        ("thumb", "u1", (THUMB, THUMB, 3)),
-    ]
-)
-
-
-@dataclass(frozen=True)
-class ImageFacts:
-    """A row of `ROW` for each sample, and the reason for each that can't be decoded."""
-
-    table: Table
-    reasons: dict[int, str]
-
-    def broken(self) -> dict[int, str]:
-        """Index -> reason of the samples that can't be decoded; leave them out of the splits."""
-        return dict(self.reasons)
 
 
 def measure_images(
@@ -79,7 +57,7 @@ def measure_images(
         in_memory = all(isinstance(sample.source, ArraySource) for sample in dataset.samples)
     folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     path = folder / f"{dataset.name[:40]}-{dataset.stamp()}.facts.npz"
-    if not in_memory and (facts := _load(path, len(dataset))):
+    if not in_memory and (facts := load_facts(path, len(dataset))):
         return facts
     table = np.zeros(len(dataset), ROW)
     reasons: dict[int, str] = {}
@@ -89,9 +67,9 @@ def measure_images(
             reasons[index] = reason
         if progress and (index % 256 == 255 or index + 1 == len(dataset)):
             progress(index + 1, len(dataset))
-    facts = ImageFacts(table, reasons)
+    facts = ImageFacts(table, reasons, tuple(find_near(table)))
     if not in_memory:
-        _save(path, facts)
+        save_facts(path, facts)
     return facts
 
 
@@ -160,30 +138,3 @@ def _orientation(image: Image.Image) -> int:
 def _formats() -> tuple[str, ...]:
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def _load(path: Path, num_images: int) -> ImageFacts | None:
-    """The facts in a file, None when there is none or it is damaged."""
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
-            if str(data["schema"]) != SCHEMA or data["table"].dtype != ROW or len(data["table"]) != num_images:
-                return None
-            reasons = dict(zip(data["broken"].tolist(), data["reasons"].tolist(), strict=True))
-            return ImageFacts(data["table"], reasons)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-
-
-def _save(path: Path, facts: ImageFacts) -> None:
-    stream = io.BytesIO()
-    np.savez(
-        stream,
-        schema=np.array(SCHEMA),
-        table=facts.table,
-        broken=np.array(list(facts.reasons), np.int64),
-        reasons=np.array(list(facts.reasons.values()), np.str_),
-    )
-    write_atomically(path, stream.getvalue())
-    newest_first: Callable[[Path], float] = lambda file: -file.stat().st_mtime  # noqa: E731
-    for old in sorted(path.parent.glob("*.facts.npz"), key=newest_first)[KEPT_FILES:]:
-        old.unlink(missing_ok=True)

@@ -168,8 +168,8 @@ def _entry_of(member: zipfile.ZipInfo, archive: Archive, skipped: list[Skipped])
     if member.is_dir():
         return None
     name = _member_name(member)
-    parts = tuple(part for part in name.split("/") if part not in ("", "."))
-    if any(is_ignored(part) for part in parts if part != ".."):
+    parts = tuple(part for part in name.split("/") if part and part != ".")
+    if any(part != ".." and is_ignored(part) for part in parts):
         return None
     reason = ""
     if name.startswith("/") or ".." in parts or (parts and ":" in parts[0]):
@@ -199,7 +199,7 @@ def _member_name(member: zipfile.ZipInfo) -> str:
 
 
 def _is_image(entry: Entry, skipped: list[Skipped]) -> bool:
-    suffix = Path(entry.parts[-1]).suffix.lower()
+    suffix = os.path.splitext(entry.parts[-1])[1].lower()
     if suffix in IMAGE_SUFFIXES:
         return True
     skipped.append(Skipped("/".join(entry.parts), f"not an image file ({suffix or 'no extension'})"))

@@ -23,6 +23,8 @@ from torch import Tensor
 
 from ghostfit.data.augment import Transform, resize
 
+__all__ = ["Batch", "Batches", "eval_batches", "resize"]
+
 Batch = tuple[Tensor, Tensor]  # x (B, C, H, W) float32, channels_last, normalised; y (B,) int64
 
 
