@@ -42,12 +42,13 @@ ODD = Arch(
 )
 
 
+FORMS = [((224, 224), "symmetric", 0), ((33, 47), "symmetric", 2)]
+
+
 @pytest.mark.parametrize(
-    ("size_hw", "padding", "branches"),
-    [((224, 224), "symmetric", 0), ((33, 47), "same", 2), ((32, 32), "symmetric", 1)],
-    ids=["plain", "same", "branches"],
+    ("arch", "size_hw", "padding", "branches"),
+    [(ODD, (35, 64), "same", 1), *((arch, *form) for arch in (ODD, *map(preset, list_presets())) for form in FORMS)],
 )
-@pytest.mark.parametrize("arch", [ODD, *map(preset, list_presets())], ids=["odd", *list_presets()])
 def test_equals_hooks(arch, size_hw, padding, branches):
     arch = arch.replace(size_hw=size_hw, padding=padding, branches=branches)
     network = build(arch, device="meta")

@@ -182,7 +182,7 @@ def test_weights_of_another_architecture_change_nothing(tmp_path):
         load_pretrained(preset("ghostnet_050"), tmp_path / "weights.safetensors")
     network = build(preset("ghostnet_050"))
     before = network.stem.conv.weight.clone()
-    with pytest.raises(ValueError, match="has no place|is missing|wanted"):
+    with pytest.raises(ValueError, match=r"has no place|is missing|wanted"):
         load_weights(network, timm_model("mobilenetv3_small_100").state_dict())
     assert torch.equal(network.stem.conv.weight, before)
     with pytest.raises(ValueError, match="asks for branches=2"):
