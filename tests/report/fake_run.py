@@ -60,6 +60,7 @@ def write_fake_run(
         "arch.json": arch.to_dict(),
         "start.json": {**start.to_dict(), "name": "ghostnet_100"},
         "gene_time.json": _gene_time(rng),
+        "clock.json": {"seconds": 897.2},
         "paid.json": _paid(chosen, start),
         "test.json": _test(rng, class_names, seed),
         "block_time.json": _block_time(rng, arch, chosen["latency_ms"]),
@@ -357,10 +358,12 @@ def _write_bundle(path: Path, arch: Arch, chosen: dict[str, Any], class_names: t
         "parity": {
             "passed": True,
             "num_images": 64,
-            "input_max_difference": 0.0,
-            "output_max_difference": 3.1e-6,
-            "label_agreement": 1.0,
             "tolerance": 1e-4,
+            "runtime": "onnxruntime 1.24.1",
+            "input": {"max_abs": 0.0},
+            "stages": [{"name": "stem", "max_rel": 2.1e-7}, {"name": "stages.0.0", "max_rel": 8.8e-7}],
+            "raw": {"max_abs": 3.1e-6, "max_rel": 4.0e-7},
+            "decoded": {"num_different": 0, "max_probability_gap": 1.2e-7},
         },
     }
     with zipfile.ZipFile(path, "w") as archive:

@@ -16,7 +16,7 @@ from ghostfit.report import write_report
 from ghostfit.report.sections import SECTIONS
 
 VOID = {"meta", "img", "br", "link"}
-FILES = ["data", "limits", "arch", "start", "gene_time", "paid", "test", "block_time", "bench"]
+FILES = ["data", "limits", "arch", "start", "gene_time", "paid", "test", "block_time", "bench", "clock"]
 IDS = [
     "result",
     "tradeoff",
@@ -229,3 +229,20 @@ def test_no_run_no_report(tmp_path: Path) -> None:
 def test_the_same_run_gives_the_same_page(finished_run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(finished_run, tmp_path / finished_run.name)
     assert write_report(copy).read_bytes() == write_report(finished_run).read_bytes()
+
+
+def test_a_busy_machine_is_told(small_run: Path) -> None:
+    rows = json.loads((small_run / "bench.json").read_text())["rows"]
+    change(small_run, "bench.json", rows=[{**row, "disturbed": 0.8} for row in rows])
+    assert "in up to 80% of the runs another program took a core" in report(small_run).text
+
+
+def test_the_certificate_is_told(finished_run: Path) -> None:
+    words = report(finished_run).words
+    assert "passed" in words and "2, at most 8.8e-07 apart (stages.0.0)" in words
+
+
+def test_broken_limits_are_told(small_run: Path) -> None:
+    change(small_run, "limits.json", latency_ms=0.1, size_mb=0.001, macs_m=1.0, params_m=0.5, memory_mb=1.0)
+    words = report(small_run).words
+    assert words.count("over") == 5 and "within" not in words

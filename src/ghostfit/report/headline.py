@@ -8,7 +8,7 @@ from typing import Any
 from ghostfit.report.cost import block_costs
 from ghostfit.report.markup import Markup, join, tag
 from ghostfit.report.read import RunData, as_dict
-from ghostfit.report.sections.spent import NAMES, phase_seconds
+from ghostfit.report.sections.spent import NAMES, total_seconds
 from ghostfit.report.units import NONE, count, duration, finite, milliseconds, percent, rounded, size, whole
 
 STEPS = {  # phases of a finished run of each verb
@@ -82,7 +82,7 @@ def _tiles(run: RunData) -> Markup:
     params = sum(cost.params for cost in costs) or (chosen.params if chosen else None)
     num_bytes = run.bundle_bytes or (chosen.size_bytes if chosen else None)
     memory = chosen.memory_bytes if chosen else None
-    total = sum(phase_seconds(run).values())
+    total = total_seconds(run)
     tiles = [
         _accuracy(run),
         _tile(

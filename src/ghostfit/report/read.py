@@ -62,6 +62,7 @@ class RunData:
     bench: tuple[dict[str, Any], ...]
     manifest: Mapping[str, Any]
     bundle_bytes: int | None
+    worked_s: float | None  # wall-clock time of all processes of the run
     problems: tuple[str, ...]
 
     @property
@@ -125,6 +126,7 @@ def read_run(path: str | Path) -> RunData:
         bench=as_rows(bench.get("rows") if isinstance(bench, dict) else bench),
         manifest=_manifest(bundle, problems),
         bundle_bytes=_num_bytes(bundle),
+        worked_s=finite(as_dict(load("clock.json")).get("seconds")),
         problems=tuple(problems),
     )
 

@@ -126,6 +126,7 @@ td.meter{width:30%;min-width:90px;vertical-align:middle}
 .meter.half{display:grid;grid-template-columns:1fr 1fr;gap:2px}
 table.facts th{width:190px;color:var(--soft);font-weight:400;padding-right:18px}
 table.facts td{overflow-wrap:anywhere}
+.facts+.pair{margin-top:24px}
 .chips{display:flex;flex-wrap:wrap;gap:4px}
 .chip{display:inline-block;border:1px solid var(--line);border-radius:6px;padding:0 7px;font-size:12.5px;
 line-height:20px;background:var(--well);overflow-wrap:anywhere}

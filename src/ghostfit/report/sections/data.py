@@ -14,7 +14,7 @@ from ghostfit.report.units import finite, percent, whole
 SPLITS = {
     "train": "weights are learned from it",
     "val": "checks during training, calibration, the “unsure” threshold",
-    "search": "ranks the networks of the search; nothing else sees it",
+    "search": "ranks the networks of the search; the chosen one is trained on it afterwards",
     "test": "read once, at the end",
 }
 CLASSES_SHOWN = 20

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ghostfit.report.markup import Markup, join, tag
-from ghostfit.report.read import RunData, as_dict
+from ghostfit.report.read import RunData, as_dict, as_rows, word
 from ghostfit.report.section import Section, facts, heading, more
-from ghostfit.report.units import finite, percent, whole
+from ghostfit.report.units import finite, whole
 
 
 def repeat(run: RunData) -> Section:
@@ -56,23 +57,32 @@ def _command(command: Any) -> str:
 def _parity(parity: dict[str, Any]) -> Markup | None:
     if not parity:
         return None
-    verdict = "passed" if parity.get("passed") else "FAILED"
+    verdict = "passed" if parity.get("passed") is True else "FAILED"
     rows: list[tuple[str, Any]] = [("Result", tag("span", verdict, class_="kept" if verdict == "passed" else "broken"))]
-    for key, value in parity.items():
+    for key, value in _flat(parity):
         number = finite(value)
-        if key == "passed" or (number is None and not isinstance(value, str)):
-            continue
-        name = key.removeprefix("num_").replace("_", " ")
-        shown = str(value) if number is None else _number(key, number)
-        rows.append((name[:1].upper() + name[1:], shown))
+        if number is not None or isinstance(value, str):
+            rows.append((key[:1].upper() + key[1:], _number(number) if number is not None else str(value)))
     note = tag("p", "The network as trained against the exported file, on real images, stage by stage.", class_="quiet")
     return tag("div", heading("Parity certificate"), note, facts(rows))
 
 
-def _number(key: str, value: float) -> str:
-    if "agreement" in key and 0 <= value <= 1:
-        return percent(value)
-    return whole(value) if value == int(value) else f"{value:.3g}"
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and values, those of inner objects one after the other; of the stages the one that differs most."""
+    for key, value in values.items():
+        name = key.removeprefix("num_").replace("_", " ")
+        if isinstance(value, dict):
+            yield from ((f"{name}: {inner}", entry) for inner, entry in _flat(value))
+        elif key == "stages":
+            stages = [(finite(stage.get("max_rel")) or 0.0, word(stage.get("name"))) for stage in as_rows(value)]
+            if stages:
+                yield "stages", f"{len(stages)}, at most {max(stages)[0]:.2g} apart ({max(stages)[1]})"
+        elif key != "passed":
+            yield name, value
+
+
+def _number(value: float) -> str:
+    return whole(value) if value == int(value) else f"{value:.2g}"
 
 
 def _text(value: Any) -> str | None:

@@ -8,6 +8,7 @@ from ghostfit.report.section import Section, intro
 from ghostfit.report.svg import Bar, bars, figure, responsive
 from ghostfit.report.units import duration, finite, percent, whole
 
+REST_SHARE = 0.01  # time outside the phases is shown from this share of the whole
 NAMES = {
     "data": "reading the data",
     "space": "measuring the space",
@@ -27,13 +28,20 @@ def phase_seconds(run: RunData) -> dict[str, float]:
     return {name: seconds for name, seconds in known if seconds is not None and seconds >= 0}
 
 
+def total_seconds(run: RunData) -> float:
+    """What the run worked in all: its clock, or the sum of its phases where that is more."""
+    return max(sum(phase_seconds(run).values()), run.worked_s or 0.0)
+
+
 def spent(run: RunData) -> Section:
     """A bar for each phase, and the total."""
     title = "What it cost"
     seconds = phase_seconds(run)
     if not seconds:
         return Section("spent", title, None, "No phase of this run is finished yet (run.json).")
-    total = sum(seconds.values()) or 1.0
+    total = total_seconds(run) or 1.0
+    if total - sum(seconds.values()) > REST_SHARE * total:
+        seconds["the rest"] = total - sum(seconds.values())
     rows = [
         Bar(NAMES.get(name, name), value, f"{duration(value)} · {percent(value / total, 0)}")
         for name, value in seconds.items()

@@ -9,7 +9,7 @@ from ghostfit.report.markup import Markup, join, tag
 from ghostfit.report.read import RunData, word
 from ghostfit.report.section import Row, Section, heading, intro, more, table
 from ghostfit.report.svg import Bar, bars, figure, responsive
-from ghostfit.report.units import finite, milliseconds, significant
+from ghostfit.report.units import finite, milliseconds, percent, significant
 
 GENES_SHOWN = 8
 FOUND = ("found", "chosen", "model")
@@ -25,7 +25,7 @@ def timing(run: RunData) -> Section:
         )
     parts: list[Markup | None] = []
     if timed:
-        parts += [intro(_conditions(timed)), figure(responsive(lambda width: _bench(timed, width)))]
+        parts += [intro(_conditions(timed)), _busy(timed), figure(responsive(lambda width: _bench(timed, width)))]
     if run.gene_time:
         parts += [heading("What each choice costs"), _genes(run.gene_time)]
     return Section("timing", title, join(parts), is_long=True)
@@ -40,6 +40,17 @@ def _conditions(rows: Sequence[dict[str, Any]]) -> str:
         "Whole networks, exported, and measured in turns, so that a drift of the machine hits all alike. Each bar is a "
         f"median; median and p90 stand behind it.{f' {where}.' if where else ''}"
     )
+
+
+def _busy(rows: Sequence[dict[str, Any]]) -> Markup | None:
+    """A warning where another program took a core in more than half of the runs."""
+    worst = max(finite(row.get("disturbed")) or 0.0 for row in rows)
+    if worst <= 0.5:
+        return None
+    words = (
+        f"The machine was busy: in up to {percent(worst, 0)} of the runs another program took a core. Measure again."
+    )
+    return tag("p", tag("span", words, class_="broken"))
 
 
 def _bench(rows: Sequence[dict[str, Any]], width: int) -> Markup:
