@@ -13,7 +13,6 @@ from ghostfit.event import OnEvent, ignore
 from ghostfit.run import Run
 from ghostfit.runtime.bench import measure_latency
 from ghostfit.runtime.bundle import open_bundle, update_manifest
-from ghostfit.verbs.clock import Clock
 from ghostfit.verbs.finish import ship
 from ghostfit.verbs.material import read_material
 from ghostfit.vision.prepare import Prepare
@@ -73,7 +72,7 @@ def export(config: ExportConfig, *, on_event: OnEvent = ignore) -> ExportResult:
         material = material.at(network.prepare, on_event)
     network.prepare = material.prepare
     run.reopen("export")
-    path = ship(run, network, material, Clock(run, None), on_event)
+    path = ship(run, network, material, on_event)
     opened = open_bundle(path)
     shape = (1, network.arch.in_channels, *network.arch.size_hw)
     latency = measure_latency(opened.network, shape, runtime=config.runtime, threads=config.threads, budget_s=1.0).to_dict()

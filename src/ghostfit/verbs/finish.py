@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ from ghostfit.runtime.bundle import open_bundle, update_manifest
 from ghostfit.runtime.predict import load
 from ghostfit.runtime.profile import measure_blocks
 from ghostfit.runtime.score import collect_logits
-from ghostfit.verbs.clock import Clock
 from ghostfit.verbs.material import Material
 from ghostfit.vision.calibrate import choose_threshold, fit_temperature
 from ghostfit.vision.decode import softmax
@@ -34,7 +34,7 @@ THUMBNAIL = 96  # pixels
 FOUND = "found"
 
 
-def ship(run: Run, network: Network, material: Material, clock: Clock, on_event: OnEvent) -> Path:
+def ship(run: Run, network: Network, material: Material, on_event: OnEvent) -> Path:
     """Phase ``export``: calibrate on the validation split, write the bundle, certify it against torch on real images."""
     path = run.file(BUNDLE)
     if run.is_done("export") and path.exists():
@@ -42,8 +42,9 @@ def ship(run: Run, network: Network, material: Material, clock: Clock, on_event:
     from ghostfit.export.export import export
     from ghostfit.train.evaluate import evaluate
 
+    began = time.perf_counter()
     on_event(Event("export", "start", "writing the bundle"))
-    logits, labels = evaluate(network, material.evaluating(["val"]).epoch())
+    logits, labels = evaluate(network, material.evaluating(["val"]))
     temperature = fit_temperature(logits, labels)
     threshold = choose_threshold(softmax(logits, temperature), labels)
     val = classification_report(
@@ -59,10 +60,12 @@ def ship(run: Run, network: Network, material: Material, clock: Clock, on_event:
         temperature=temperature,
         threshold=threshold,
         images=[material.cached.images[index] for index in chosen],
+        runtime=config.get("runtime", "onnxruntime"),
+        threads=config.get("threads", 1),
         metrics={"val": {name: val[name] for name in ("accuracy", "standard_error", "loss", "ece", "num_images")}},
         trained={"data": material.dataset.name, "splits": material.splits.counts(), "seed": config["seed"]},
     )
-    run.finish("export", temperature=temperature, threshold=threshold)
+    run.finish("export", seconds=_since(began), temperature=temperature, threshold=threshold)
     on_event(Event("export", "done", str(path)))
     return path
 
@@ -71,6 +74,7 @@ def score_test_split(run: Run, bundle: Path, material: Material, on_event: OnEve
     """Phase ``test``: the shipped file on the test split, read here for the first and only time; written to ``test.json``."""
     if run.is_done("test"):
         return dict(run.read_json("test.json"))
+    began = time.perf_counter()
     indices = material.indices(["test"])
     on_event(Event("test", "start", f"{len(indices)} images that nothing was chosen by"))
     model = load(bundle)
@@ -86,7 +90,7 @@ def score_test_split(run: Run, bundle: Path, material: Material, on_event: OnEve
     run.write_json("test.json", report)
     metrics = {name: report[name] for name in ("accuracy", "standard_error", "balanced_accuracy", "loss", "ece", "num_images")}
     update_manifest(bundle, metrics={**model.manifest.metrics, "test": metrics})
-    run.finish("test", num_images=len(labels))
+    run.finish("test", seconds=_since(began), num_images=len(labels))
     on_event(Event("test", "done", f"{100 * report['accuracy']:.1f} %"))
     return report
 
@@ -97,6 +101,7 @@ def bench_bundle(run: Run, bundle: Path, runtime: str, threads: int, on_event: O
         return dict(run.read_json("bench.json")["rows"][0])
     from ghostfit.verbs.latencies import export_fresh
 
+    began = time.perf_counter()
     on_event(Event("bench", "start", "measuring beside the presets"))
     opened = open_bundle(bundle)
     shape = (1, opened.manifest.prepare.in_channels, *opened.manifest.prepare.size_hw)
@@ -111,9 +116,13 @@ def bench_bundle(run: Run, bundle: Path, runtime: str, threads: int, on_event: O
         blocks = measure_blocks(opened.network, shape, threads=threads)
         run.write_json("block_time.json", [block.to_dict() for block in blocks])
     update_manifest(bundle, latency=[measured[FOUND].to_dict()])
-    run.finish("bench")
+    run.finish("bench", seconds=_since(began))
     on_event(Event("bench", "done", f"{measured[FOUND].median_ms:.3f} ms"))
     return rows[0]
+
+
+def _since(began: float) -> float:
+    return round(time.perf_counter() - began, 1)
 
 
 def _mistakes(samples: list[Any], logits: np.ndarray, labels: np.ndarray, model: Any, temperature: float) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,6 +98,7 @@ def read_material(
 
     Raises ValueError for data that nothing can be learnt from.
     """
+    began = time.perf_counter()
     on_event(Event("data", "start", f"reading {data}"))
     dataset = read_dataset(data, format=format)
     facts = measure_images(dataset, progress=lambda done, total: on_event(Event("data", "progress", "checking", done, total)))
@@ -105,6 +107,7 @@ def read_material(
     material = Material(dataset, splits, decode(dataset, prepare, on_event), prepare)
     if run is not None:
         describe_data(run, material, facts)
+        run.finish("data", seconds=round(time.perf_counter() - began, 1))
     counts = ", ".join(f"{name} {count}" for name, count in splits.counts().items())
     on_event(Event("data", "done", f"{len(dataset)} images of {len(dataset.class_names)} classes: {counts}"))
     return material

@@ -151,6 +151,7 @@ class Hunt:
         from ghostfit.search.shrink import drop_infeasible, write_log
         from ghostfit.verbs.genes import measure_genes
 
+        began = self.clock.elapsed_s
         self.on_event(Event("space", "start", f"around {self.outset.name}"))
         require_feasible(self.outset.space, self.limits, self.costs, seed=self.config.seed)
         space, dropped = drop_infeasible(self.outset.space, self.limits, self.costs)
@@ -158,7 +159,7 @@ class Hunt:
         is_over = self.clock.deadline(self.clock.share_s(0.06))
         self.run.write_json("gene_time.json", measure_genes(space, self.outset.start, self.latencies, is_over, self.on_event))
         self.run.write_json("space.json", space.to_dict())
-        self.run.finish("space", seconds=round(self.clock.elapsed_s, 1), num_points=float(space.num_points()))
+        self.run.finish("space", seconds=round(self.clock.elapsed_s - began, 1), num_points=float(space.num_points()))
         self.on_event(Event("space", "done", f"{len(space.open_genes())} open genes, about {space.num_points():.1e} networks"))
         return space
 

@@ -100,7 +100,7 @@ def train(config: TrainConfig, *, on_event: OnEvent = ignore) -> TrainResult:
             network.prepare = prepare
         save_weights(network, run.file("weights.safetensors"))
         run.write_json("prepare.json", material.prepare.to_dict())
-        logits, labels = evaluate(network, material.evaluating(["val"]).epoch())
+        logits, labels = evaluate(network, material.evaluating(["val"]))
         report = classification_report(logits, labels, material.dataset.class_names)
         run.finish("train", seconds=round(clock.elapsed_s, 1))
         on_event(Event("train", "done", "trained"))
