@@ -80,17 +80,16 @@ def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
 
 
 def describe_flags(config: type) -> Iterator[tuple[str, str]]:
-    """How each field is written on the command line, and its help with its default: for documentation."""
+    """How each field is written on the command line, and its help with its default: for documentation; places first."""
     hints = typing.get_type_hints(config)
-    for entry in dataclasses.fields(config):
-        if "help" not in entry.metadata:
-            continue
+    shown = [entry for entry in dataclasses.fields(config) if "help" in entry.metadata]
+    for entry in sorted(shown, key=lambda entry: "is_positional" not in entry.metadata):
         kinds, text = _kinds(hints[entry.name]), _help(entry).replace("%%", "%")
         if "is_positional" in entry.metadata:
             places = _places(entry, kinds)
             yield places["metavar"] + (" ..." if places.get("nargs") in ("+", "*") else ""), text
         elif bool in kinds:
-            yield _flag_of(entry), text
+            yield f"{_flag_of(entry)}, --no-{_flag_of(entry)[2:]}", text
         else:
             yield f"{_flag_of(entry)} {_metavar(kinds, entry.metadata['unit'])}", text
 

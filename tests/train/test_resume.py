@@ -49,6 +49,8 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(uninterrupted
 def test_stopped_at_any_step_and_resumed_is_uninterrupted(changes, tmp_path):
     config = TrainConfig(**{"epochs": 2.5, "batch_size": 16, "lr": 1e-3, "checkpoint_s": 1e9, **changes})
 
+    val = None if changes.get("ema", True) else small_val()  # without validation the average itself is the result
+
     def end(stop_steps):
         path = tmp_path / "-".join(map(str, (*changes.values(), "run", *stop_steps)))
         run = new_run(path)
@@ -56,7 +58,7 @@ def test_stopped_at_any_step_and_resumed_is_uninterrupted(changes, tmp_path):
             network, steps = small_network(), iter(range(10**6))
             start_step = 0 if stop_step is None else stop_step
             stop = (lambda: False) if stop_step is None else (lambda s=start_step, n=steps: next(n) + 1 >= s)
-            list(fit(network, small_batches(), small_val(), config, run=run, stop=stop))
+            list(fit(network, small_batches(), val, config, run=run, stop=stop))
         return weights_of(network)
 
     whole = end(())
