@@ -139,7 +139,7 @@ def _from_timm(name: str) -> _Found:
     try:
         model = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub's client raises errors of many libraries
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         raise ValueError(
             f"timm:{name} could not be had: {reason}; check the name with timm.list_pretrained() and the connection to "
             "the hub (huggingface.co), or download the file and pass its path"
