@@ -14,6 +14,7 @@ the result stays the same.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -60,6 +61,7 @@ class GraphWriter:
 
     def __init__(self, block: int = 1) -> None:
         self.block = block
+        self.marks: dict[str, Maps] = {}  # feature maps that are told in the file, by the name of their module
         self._nodes: list[onnx.NodeProto] = []
         self._weights: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -71,14 +73,15 @@ class GraphWriter:
         return Maps((Part(name, tuple(range(channels))),), size_hw)
 
     def finish(self, tensor: str, output: str, shape: list[int | str], metadata: dict[str, str]) -> bytes:
-        """The serialised model. `tensor` becomes its `output`, of that shape."""
+        """The serialised model. `tensor` becomes its `output`, of that shape; `marks` join the metadata as "maps"."""
         for node in self._nodes:
             node.output[0] = output if node.output[0] == tensor else node.output[0]
         info = helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)
         graph = helper.make_graph(self._nodes, "ghostfit", self._inputs, [info], list(self._weights.values()))
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         model.producer_name = "ghostfit"
-        helper.set_model_props(model, metadata)
+        marks = {name: [[part.tensor, part.channels] for part in maps.parts] for name, maps in self.marks.items()}
+        helper.set_model_props(model, {**metadata, "maps": json.dumps(marks)})
         return bytes(model.SerializeToString())
 
     def conv(
@@ -297,5 +300,5 @@ def nearest_index(size: int, enlarged: int) -> npt.NDArray[np.int64]:
     [0, 0, 0, 1, 1, 2, 2]
     """
     scale = np.float32(size) / np.float32(enlarged)
-    rows = np.floor(np.arange(enlarged, dtype=np.float32) * scale).astype(np.int64)
+    rows: npt.NDArray[np.int64] = np.floor(np.arange(enlarged, dtype=np.float32) * scale).astype(np.int64)
     return rows.clip(max=size - 1)

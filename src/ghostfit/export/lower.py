@@ -8,8 +8,9 @@ memory. Runtimes copy to bring them together; `GHOST_FORMS` are the ways to writ
 - ``repeat``: the convolution writes each primary map again for each of its cheap maps, and the depthwise one passes the
   first copies unchanged (a kernel with a single one): more arithmetic, one tensor, no copy.
 
-`Lowering` says which form is used where, to what multiple channels are filled up so that the runtime's blocks are full,
-and how squeeze-and-excitation scales its map. Measured: docs/LOG.md, 2026-11-24.
+`Lowering` says which form is used where, to what multiple channels are filled up so that the runtime's blocks are
+full, and how squeeze-and-excitation scales its map. `LOWERINGS` has those that measured best somewhere: docs/LOG.md,
+2026-11-24.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Lowering:
     """How a network is written. `forms` overrides `ghost` for single modules, by name such as ``stages.0.1.expand``."""
 
     ghost: str = "concat"
+    concat_below: int = 0  # pixels: on smaller maps "split" gives way to "concat", whose operations are fewer
     repeat_up_to: int = 0  # Ghost modules of at most so many channels are repeated whatever `ghost` says
     block: int = 1  # multiple to which each tensor's channels are filled up; 1: as they are
     scale: str = "broadcast"  # "spread": the gate is enlarged to its map's size before multiplying
@@ -58,9 +60,10 @@ class Lowering:
         if self.block < 1:
             raise ValueError(f"block={self.block}; allowed: 1 (as they are) or a number of channels such as 8 or 16")
 
-    def form_of(self, name: str, num_channels: int) -> str:
-        """The form of the Ghost module of that name and output width."""
-        return dict(self.forms).get(name, "repeat" if num_channels <= self.repeat_up_to else self.ghost)
+    def form_of(self, name: str, num_channels: int, size_hw: tuple[int, int]) -> str:
+        """The form of the Ghost module of that name, output width and size."""
+        form = "concat" if size_hw[0] * size_hw[1] < self.concat_below else self.ghost
+        return dict(self.forms).get(name, "repeat" if num_channels <= self.repeat_up_to else form)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict, ready for JSON."""
@@ -72,9 +75,31 @@ class Lowering:
         return cls(**{**data, "forms": tuple((name, form) for name, form in data.get("forms", ()))})
 
 
+# Measured on ghostnet_050 to 130, v2 and v3 at 32 to 224 px (docs/LOG.md, 2026-11-24): "split" wins on large maps,
+# "concat" on small ones; 16 channels are a block of ONNX Runtime with AVX-512, 8 with AVX2.
+LOWERINGS: Mapping[str, Lowering] = {
+    "plain": Lowering(),
+    "split16": Lowering(ghost="split", concat_below=300, repeat_up_to=40, block=16, scale="spread"),
+    "split8": Lowering(ghost="split", concat_below=300, repeat_up_to=40, block=8, scale="spread"),
+    "concat16": Lowering(ghost="concat", repeat_up_to=80, block=16, scale="spread"),
+    "concat8": Lowering(ghost="concat", repeat_up_to=80, block=8, scale="spread"),
+}
+DEFAULT_LOWERING = "split16"
+
+
+def lowering_of(lowering: str | Lowering) -> Lowering:
+    """The lowering of that name in `LOWERINGS`. Raises ValueError for an unknown one."""
+    if isinstance(lowering, Lowering):
+        return lowering
+    if lowering not in LOWERINGS:
+        raise ValueError(f"lowering {lowering!r}; allowed: {', '.join(LOWERINGS)}")
+    return LOWERINGS[lowering]
+
+
 def write_network(writer: GraphWriter, network: Network, image: Maps, lowering: Lowering) -> str:
     """Write a fused network; returns the tensor of its logits (N, num_classes)."""
     maps = _write_conv(writer, "stem", network.stem, image)
+    writer.marks["stem"] = maps
     for i, stage in enumerate(network.stages):
         for j, block in enumerate(cast(nn.Sequential, stage)):
             name = f"stages.{i}.{j}"
@@ -82,6 +107,7 @@ def write_network(writer: GraphWriter, network: Network, image: Maps, lowering: 
                 maps = _write_block(writer, name, block, maps, lowering)
             else:
                 maps = _write_conv(writer, name, block, maps)
+            writer.marks[name] = maps
     return _write_classifier(writer, network.head, maps)
 
 
@@ -111,7 +137,7 @@ def _write_ghost(
     writer: GraphWriter, name: str, module: GhostModule, x: Maps, lowering: Lowering, like: Layout | None = None
 ) -> Maps:
     """A Ghost module, where it can be in the layout `like` of the map that it is added to."""
-    form = lowering.form_of(name, len(module.out_slots))
+    form = lowering.form_of(name, len(module.out_slots), x.size_hw)
     if form == "split" and like is not None and len(like) == 1:
         form = "repeat"
     if module.cheap is None:

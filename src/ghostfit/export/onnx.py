@@ -6,16 +6,18 @@ nodes say which block they belong to, and a lowering decides how each Ghost modu
 >>> from ghostfit.nn.build import build
 >>> from ghostfit.presets import preset
 >>> model = to_onnx(build(preset("ghostnet_050", num_classes=10, size_hw=(32, 32))))
+>>> import onnx
 >>> onnx.load_from_string(model).graph.output[0].name
 'logits'
 """
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 from ghostfit.export.graph import GraphWriter
-from ghostfit.export.lower import Lowering, write_network
+from ghostfit.export.lower import DEFAULT_LOWERING, Lowering, lowering_of, write_network
 from ghostfit.nn.build import Network
 from ghostfit.nn.fuse import fuse
 
@@ -27,20 +29,23 @@ INPUT, OUTPUT = "image", "logits"
 def to_onnx(
     network: Network,
     *,
-    lowering: Lowering | None = None,
+    lowering: str | Lowering = DEFAULT_LOWERING,
     size_hw: tuple[int, int] | None = None,
     batch: int | Literal["dynamic"] = 1,
 ) -> bytes:
-    """The serialised ONNX model of `network` in evaluation.
+    """The serialised ONNX model of `network` in evaluation, training branches merged.
 
     Input "image": (batch, in_channels, *size_hw), float32, normalised; output "logits": (batch, num_classes).
-    `size_hw` is the architecture's unless given. A network with training branches is deployed first.
+    `size_hw` is the architecture's unless given; `lowering` is a name in `LOWERINGS` or one of your own. To measure an
+    architecture, ``build(arch, is_fused=True)`` is the fastest way to a network.
     """
     arch = network.arch
-    lowering = Lowering() if lowering is None else lowering
-    height, width = size_hw or arch.size_hw
+    if batch != "dynamic" and batch < 1:
+        raise ValueError(f"batch={batch}; allowed: 1 or more, or 'dynamic'")
+    lowering = lowering_of(lowering)
     dimension = "N" if batch == "dynamic" else batch
     writer = GraphWriter(lowering.block)
-    image = writer.input(INPUT, channels=arch.in_channels, size_hw=(height, width), batch=dimension)
+    image = writer.input(INPUT, channels=arch.in_channels, size_hw=size_hw or arch.size_hw, batch=dimension)
     logits = write_network(writer, network if network.is_fused else fuse(network), image, lowering)
-    return writer.finish(logits, OUTPUT, [dimension, arch.num_classes], {"arch_id": arch.id})
+    metadata = {"arch_id": arch.deployed().id, "lowering": json.dumps(lowering.to_dict())}
+    return writer.finish(logits, OUTPUT, [dimension, arch.num_classes], metadata)

@@ -1,0 +1,181 @@
+"""The parity certificate: proof on real images that an exported file does what the torch network does.
+
+Compared are the prepared input, the feature map after every block, the raw output and the decoded result. Where they
+differ by more than single-precision arithmetic explains, there is no certificate but a `ParityError`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from ghostfit.export.graph import UNUSED
+from ghostfit.nn.build import Network
+from ghostfit.runtime.backends import Backend, open_backend
+from ghostfit.vision.decode import decode_classification
+from ghostfit.vision.prepare import Prepare, prepare_batch
+
+__all__ = ["ParityError", "certify"]
+
+TOLERANCE = 1e-4  # of a tensor's range; ONNX Runtime and torch differ by 1e-6 to 1e-5 on the presets (tests/export)
+NOISE_FACTOR = 10  # what may be lost besides, in units of what torch itself loses against double precision
+INPUT_TOLERANCE = 1e-5  # of normalised values, which are about 2
+
+
+class ParityError(ValueError):
+    """An exported file that does not do what its network does; the text says where they part."""
+
+
+def certify(
+    network: Network,
+    model: bytes,
+    images: Sequence[np.ndarray],
+    prepare: Prepare,
+    *,
+    class_names: Sequence[str],
+    temperature: float = 1.0,
+    threshold: float = 0.0,
+    tolerance: float = TOLERANCE,
+    runtime: str = "onnxruntime",
+) -> dict[str, Any]:
+    """The certificate that `model` (ONNX bytes) equals `network`, as a plain dict for a bundle's manifest.
+
+    images: at least one real image (H, W, C), uint8, of any size. Differences are shares of the range of torch's
+    values. Raises ParityError on a mismatch, ValueError when there are no images or the file can't be run.
+    """
+    if not len(images):
+        raise ValueError("parity needs real images, and got none; pass some of the data set's")
+    batch = prepare_batch(images, Prepare.from_dict(json.loads(json.dumps(prepare.to_dict()))))
+    input_gap = float(np.abs(batch - _prepare_by_torch(images, prepare)).max())
+    wanted = _run_torch(network, batch)
+    backend = open_backend(runtime, model)
+    got = np.concatenate([_run(backend, image)["logits"] for image in batch])
+    raw_gap = _gap(got, wanted["logits"])
+    stages: list[dict[str, Any]] = [
+        {"name": name, "max_rel": gap} for name, gap in _stage_gaps(model, batch, wanted).items()
+    ]
+    allowed = tolerance
+    if raw_gap > tolerance:  # a network may be so ill-conditioned that torch itself is no better
+        allowed = max(tolerance, NOISE_FACTOR * _noise(network, batch, wanted["logits"]))
+    settings: dict[str, Any] = {"class_names": class_names, "temperature": temperature, "threshold": threshold}
+    decoded = _compare_decoded(wanted["logits"], got, allowed, settings)
+    certificate = {
+        "passed": True,
+        "num_images": len(images),
+        "tolerance": allowed,
+        "runtime": f"{backend.runtime} {backend.version}",
+        "input": {"max_abs": input_gap},
+        "stages": stages,
+        "raw": {"max_abs": float(np.abs(got - wanted["logits"]).max()), "max_rel": raw_gap},
+        "decoded": decoded,
+    }
+    if not input_gap <= INPUT_TOLERANCE:
+        raise ParityError(f"the prepared inputs differ by {input_gap:.1e}; allowed: {INPUT_TOLERANCE:.0e}")
+    if not raw_gap <= allowed:
+        first = next((stage["name"] for stage in stages if not stage["max_rel"] <= allowed), "head")
+        raise ParityError(
+            f"the exported file differs from the network by {raw_gap:.1e} of its outputs' range (allowed: "
+            f"{allowed:.0e}), first after {first}; the file is damaged, or the export is wrong: please report it"
+        )
+    if decoded["num_different"]:
+        raise ParityError(
+            f"{decoded['num_different']} of {len(images)} images get another label from the exported file"
+        )
+    return certificate
+
+
+def _prepare_by_torch(images: Sequence[np.ndarray], prepare: Prepare) -> np.ndarray:
+    """The input as torch computes it from resized images: (x / 255 - mean) / std."""
+    pixels = torch.from_numpy(np.stack([prepare.resized(image) for image in images])).permute(0, 3, 1, 2)
+    mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (prepare.mean, prepare.std))
+    return np.asarray(((pixels.float() / 255 - mean) / std).numpy())
+
+
+@torch.no_grad()
+def _run_torch(network: Network, batch: np.ndarray) -> dict[str, np.ndarray]:
+    """Outputs in evaluation: "logits", "stem" and one entry a block, each of all images."""
+    outputs: dict[str, np.ndarray] = {}
+    modules = {name: network.get_submodule(name) for name in _stage_names(network)}
+    weight = next(network.parameters())
+    was_training = network.training
+    hooks = [module.register_forward_hook(_keep(outputs, name)) for name, module in modules.items()]
+    try:
+        logits = network.eval()(torch.from_numpy(batch).to(weight))
+    finally:
+        network.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    outputs["logits"] = logits.cpu().numpy()
+    return outputs
+
+
+def _keep(outputs: dict[str, np.ndarray], name: str) -> Any:
+    def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        outputs[name] = output.cpu().numpy()
+
+    return hook
+
+
+def _stage_names(network: Network) -> list[str]:
+    blocks = [(i, j) for i, stage in enumerate(network.arch.stages) for j in range(len(stage.blocks))]
+    return ["stem", *(f"stages.{i}.{j}" for i, j in blocks)]
+
+
+def _stage_gaps(model: bytes, batch: np.ndarray, wanted: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Difference after each block that the file names; empty for a file that this package didn't write."""
+    proto = onnx.load_from_string(model)
+    marks = json.loads({entry.key: entry.value for entry in proto.metadata_props}.get("maps", "{}"))
+    tensors = sorted({tensor for parts in marks.values() for tensor, _ in parts})
+    proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(tensor) for tensor in tensors)
+    for info in proto.graph.output[1:]:
+        info.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    backend = open_backend("onnxruntime", proto.SerializeToString())
+    rows = [_run(backend, image) for image in batch]
+    gaps = {}
+    for name, parts in marks.items():
+        got = np.full_like(wanted[name], np.nan)
+        for tensor, channels in parts:
+            places = [place for place, channel in enumerate(channels) if channel != UNUSED]
+            got[:, [channels[place] for place in places]] = np.concatenate([row[tensor] for row in rows])[:, places]
+        gaps[name] = _gap(got, wanted[name])
+    return gaps
+
+
+def _run(backend: Backend, image: np.ndarray) -> dict[str, np.ndarray]:
+    return backend.run(image[None])
+
+
+def _gap(got: np.ndarray, wanted: np.ndarray) -> float:
+    """Largest difference as a share of the range of `wanted`; infinite when a value isn't finite."""
+    if not (np.isfinite(got).all() and np.isfinite(wanted).all()):
+        return float("inf")
+    return float(np.abs(got - wanted).max() / max(float(np.ptp(wanted)), 1e-12))
+
+
+@torch.no_grad()
+def _noise(network: Network, batch: np.ndarray, logits: np.ndarray) -> float:
+    """What torch's own single precision loses against double, as a share of the range."""
+    state = {
+        name: value.double() if value.is_floating_point() else value for name, value in network.state_dict().items()
+    }
+    exact = torch.func.functional_call(network.eval(), state, torch.from_numpy(batch.astype(np.float64)))
+    return _gap(logits, exact.cpu().numpy())
+
+
+def _compare_decoded(
+    wanted: np.ndarray, got: np.ndarray, tolerance: float, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Labels and probabilities; another label counts where torch's two best outputs are not a tie."""
+    pairs = list(zip(decode_classification(wanted, **settings), decode_classification(got, **settings), strict=True))
+    num_different = 0
+    for row, (one, other) in zip(wanted, pairs, strict=True):
+        margin = row[one.index] - row[other.index]
+        num_different += one.label != other.label and margin > 2 * tolerance * np.ptp(wanted)
+    gaps = [float(np.abs(one.scores - other.scores).max()) for one, other in pairs]
+    return {"num_different": int(num_different), "max_probability_gap": max(gaps)}
