@@ -15,7 +15,7 @@ from typing import TypeVar
 from ghostfit.data.dataset import Sample
 
 T = TypeVar("T")
-SMALL_BYTES = 8192  # below this mean size, threads only wait for one another (measured, docs/LOG.md, decoding)
+SMALL_BYTES = 2048  # below this mean size, threads only wait for one another (measured, docs/LOG.md, decoding)
 PART = 32  # samples a task
 AHEAD = 4  # tasks a thread that may wait for their turn; bounds memory
 
