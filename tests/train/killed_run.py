@@ -1,6 +1,6 @@
 """Trains the small network in a run folder, in child processes that are killed at random moments until one ends.
 
-``python killed_run.py RUN_FOLDER SEED NUM_KILLS`` prints how many were killed. Children are forked, so that torch is loaded once.
+``python killed_run.py RUN_FOLDER SEED NUM_KILLS`` prints how many were killed; torch is loaded once.
 """
 
 from __future__ import annotations

@@ -23,7 +23,9 @@ def new_run(path: Path) -> Run:
 
 
 def epochs_of(run: Run) -> list[dict]:
-    return [{key: line.get(key) for key in DETERMINED} for line in run.records("metrics.jsonl") if line["kind"] == "epoch"]
+    return [
+        {key: line.get(key) for key in DETERMINED} for line in run.records("metrics.jsonl") if line["kind"] == "epoch"
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,9 @@ def uninterrupted(tmp_path_factory):
 def test_a_run_killed_at_random_moments_ends_with_the_same_weights(uninterrupted, tmp_path):
     script = Path(__file__).with_name("killed_run.py")
     command = [sys.executable, "-W", "error", str(script), str(tmp_path), "7", "8"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 3
     one, other = (torch.load(path / "final.pt", weights_only=True) for path in (uninterrupted, tmp_path))
@@ -45,7 +49,9 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(uninterrupted
     assert epochs_of(Run(uninterrupted)) == epochs_of(Run(tmp_path)), "records are neither lost nor repeated"
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd"}, {"optimizer": "lamb"}, {"ema": False}, {"schedule": "onecycle"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"optimizer": "sgd"}, {"optimizer": "lamb"}, {"ema": False}, {"schedule": "onecycle"}]
+)
 def test_stopped_at_any_step_and_resumed_is_uninterrupted(changes, tmp_path):
     config = TrainConfig(**{"epochs": 2.5, "batch_size": 16, "lr": 1e-3, "checkpoint_s": 1e9, **changes})
 
@@ -86,7 +92,9 @@ def test_two_phases_share_a_run(tmp_path):
 def test_draws_between_steps_do_not_matter():
     def end(disturb):
         network = small_network()
-        for _ in fit(network, small_batches(), small_val(), TrainConfig(epochs=2, batch_size=16, lr=1e-3), stop=disturb):
+        for _ in fit(
+            network, small_batches(), small_val(), TrainConfig(epochs=2, batch_size=16, lr=1e-3), stop=disturb
+        ):
             pass
         return weights_of(network)
 
@@ -125,13 +133,27 @@ def test_the_state_of_a_task_is_resumed(tmp_path):
         for stop_step in (*stops, 10**6):
             network, task, left = small_network(), Counting(), iter(range(stop_step, -1, -1))
             config = TrainConfig(epochs=2, batch_size=16)
-            list(fit(network, small_batches(), small_val(), config, task=task, run=run, stop=lambda n=left: next(n) <= 1))
+            list(
+                fit(network, small_batches(), small_val(), config, task=task, run=run, stop=lambda n=left: next(n) <= 1)
+            )
         return weights_of(network), task
 
     whole, task = end(())
     resumed, resumed_task = end((5,))
     assert are_equal(whole, resumed)
     assert task.count == resumed_task.count == 12
+    again = Counting()
+    list(
+        fit(
+            small_network(),
+            small_batches(),
+            small_val(),
+            TrainConfig(epochs=2, batch_size=16),
+            task=again,
+            run=Run(tmp_path / "run0"),
+        )
+    )
+    assert again.count == 12, "a finished training gives the task its state too"
     assert task.seen[-12] == 0.0 and task.seen[-1] == 1.0
 
 
@@ -145,7 +167,11 @@ def test_other_settings_or_data_are_refused(tmp_path):
     with pytest.raises(ValueError, match="6 batches an epoch, the data now gives 3"):
         list(fit(small_network(), small_batches(num_images=48), None, config, run=run))
     with pytest.raises(ValueError, match="another network"):
-        list(fit(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3)), small_batches(), None, config, run=run))
+        list(
+            fit(
+                torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3)), small_batches(), None, config, run=run
+            )
+        )
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02cos\nsystem\n", b"x" * 100])

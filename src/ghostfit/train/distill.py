@@ -93,7 +93,9 @@ def _load_run(path: Path, num_classes: int) -> tuple[nn.Module, Prepare | None]:
     _check_classes(arch.num_classes, num_classes, str(path))
     network = build(arch)
     network.load_state_dict(load_file(weights))
-    bundle = run.file("model.ghost")
+    prepare, bundle = run.read_json("prepare.json"), run.file("model.ghost")
+    if prepare is not None:
+        return network, Prepare.from_dict(prepare)
     return network, open_bundle(bundle).manifest.prepare if bundle.exists() else None
 
 

@@ -1,20 +1,22 @@
 """The peak learning rate by a range test: the rate climbs over a short run on a copy, and the loss tells where to stop.
 
-Idea: arXiv 1506.01186. The chosen rate is that of the lowest smoothed loss over `SAFETY`, kept within `BOUND` of the
-reference rate: a ramp of some tens of steps is a noisy instrument, and usual rates are good priors (docs/LOG.md).
+Idea: arXiv 1506.01186. The same few batches come round and round, and each loss is compared with that of the same batch
+before the ramp: so a fine-tuned network, whose loss changes less than batches differ, shows a curve too. Chosen is the
+rate of the lowest smoothed change over `SAFETY`, within `BOUND` of the usual rate: a ramp of some tens of steps lags.
 
->>> rates = [1e-4 * 2**i for i in range(10)]
->>> choose_lr(rates, [2.3, 2.3, 2.2, 2.0, 1.7, 1.4, 1.3, 1.5, 4.0, 9.0], reference=2e-3)
-0.0016
+>>> rates = [1e-3 * 2**i for i in range(8)]
+>>> choose_lr(rates, [0.0, -0.1, -0.2, -0.4, -0.6, -0.5, 0.1, 2.0], reference=4e-3)
+0.008
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,47 +29,53 @@ from ghostfit.train.optim import make_optimizer, reference_lr
 from ghostfit.train.seeding import seed_step
 from ghostfit.train.task import Batch, HasState, Loader, Task
 
-SPAN = (1 / 64, 16.0)  # of the reference rate: where the ramp begins and ends
-SAFETY = 4.0  # the lowest loss stands shortly before divergence
-BOUND = (1 / 4, 2.0)  # of the reference rate: what is chosen stays within
-SMOOTHING = 0.8  # of the loss curve, per step
-DIVERGED = 2.0  # times the lowest loss: the ramp ends
+SPAN = (1 / 64, 8.0)  # of the usual rate: where the ramp begins and ends
+NUM_BATCHES = 8  # that come round
+SAFETY = 2.0  # the lowest loss stands shortly before divergence (measured, docs/LOG.md)
+BOUND = (
+    1 / 32,
+    2.5,
+)  # of the usual rate: fine-tuning may need far less, nothing needs far more (measured, docs/LOG.md)
+SMOOTHING = 0.8  # of the curve, per step
+DIVERGED = 1.0  # the loss has doubled: the ramp ends
 NUM_PROBE_STEPS = 6  # the first two pay for allocation and are not counted
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What the ramp showed: (rate, smoothed loss) pairs and the chosen peak rate."""
+    """What the ramp showed: the chosen peak rate, and (rate, smoothed change of the loss) pairs."""
 
     lr: float
     curve: tuple[tuple[float, float], ...]
 
 
 def find_lr(network: nn.Module, task: Task, batches: Loader, config: TrainConfig, num_steps: int) -> RangeTest:
-    """Find the peak rate in `num_steps` steps. Network and task are as before when this returns."""
+    """Find the peak rate in a ramp of `num_steps` steps. Network and task are as before when this returns."""
     reference = reference_lr(config.optimizer, config.batch_size)
     low, high = (reference * factor for factor in SPAN)
     rates = [low * (high / low) ** (i / (num_steps - 1)) for i in range(num_steps)]
+    few = list(itertools.islice(_endless(batches), NUM_BATCHES))
     curve: list[tuple[float, float]] = []
-    average, lowest = 0.0, math.inf
+    average = 0.0
     with as_before(network, task):
-        for i, loss in enumerate(_run_steps(network, task, batches, config, rates)):
-            if not math.isfinite(loss):
+        before = list(_run_steps(network, task, few, config, [0.0] * len(few)))
+    with as_before(network, task):
+        for i, loss in enumerate(_run_steps(network, task, few, config, rates)):
+            change = loss / max(before[i % len(few)], 1e-6) - 1
+            if not math.isfinite(change):
                 break
-            average = SMOOTHING * average + (1 - SMOOTHING) * loss
-            smooth = average / (1 - SMOOTHING ** (i + 1))
-            curve.append((rates[i], smooth))
-            lowest = min(lowest, smooth)
-            if smooth > DIVERGED * lowest:
+            average = SMOOTHING * average + (1 - SMOOTHING) * change
+            curve.append((rates[i], average / (1 - SMOOTHING ** (i + 1))))
+            if curve[-1][1] > DIVERGED:
                 break
     if not curve:
         return RangeTest(reference * BOUND[0], ())
-    return RangeTest(choose_lr([rate for rate, _ in curve], [loss for _, loss in curve], reference), tuple(curve))
+    return RangeTest(choose_lr([rate for rate, _ in curve], [change for _, change in curve], reference), tuple(curve))
 
 
-def choose_lr(rates: Sequence[float], losses: Sequence[float], reference: float) -> float:
-    """The peak rate that a curve of rates and smoothed losses suggests."""
-    best = rates[min(range(len(losses)), key=losses.__getitem__)] / SAFETY
+def choose_lr(rates: Sequence[float], changes: Sequence[float], reference: float) -> float:
+    """The peak rate that a curve of rates and smoothed changes of the loss suggests."""
+    best = rates[min(range(len(changes)), key=changes.__getitem__)] / SAFETY
     return min(max(best, reference * BOUND[0]), reference * BOUND[1])
 
 
@@ -76,7 +84,7 @@ def measure_step_s(network: nn.Module, task: Task, batches: Loader, config: Trai
     times = []
     with as_before(network, task):
         before = time.perf_counter()
-        for _ in _run_steps(network, task, batches, config, [0.0] * NUM_PROBE_STEPS):
+        for _ in _run_steps(network, task, _endless(batches), config, [0.0] * NUM_PROBE_STEPS):
             now = time.perf_counter()
             times.append(now - before)
             before = now
@@ -98,14 +106,14 @@ def as_before(network: nn.Module, task: Task) -> Iterator[None]:
 
 
 def _run_steps(
-    network: nn.Module, task: Task, batches: Loader, config: TrainConfig, rates: Sequence[float]
+    network: nn.Module, task: Task, batches: Iterable[Batch], config: TrainConfig, rates: Sequence[float]
 ) -> Iterator[float]:
-    """Train a step at each of `rates` and yield its loss, until the loss is not finite."""
+    """Train a step at each of `rates` and yield its loss; the batches come round, each with a seed of its own."""
     optimizer = make_optimizer(network, config)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     device = device_of(network)
     network.train()
-    for i, (rate, (x, y)) in enumerate(zip(rates, _endless(batches), strict=False)):
+    for rate, (i, (x, y)) in zip(rates, itertools.cycle(enumerate(batches)), strict=False):
         seed_step(config.seed, i, device)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]

@@ -11,9 +11,9 @@ from torch import nn
 
 from ghostfit.train.config import WEIGHT_DECAY, TrainConfig
 
-# Peak rates at a batch of 128. AdamW: measured, docs/LOG.md; LAMB: arXiv 2110.00476 (8e-3 at 2048); SGD: arXiv
-# 1706.02677 (0.1 at 256). They grow with the square root of the batch (arXiv 2205.10287), linearly for SGD.
-REFERENCE_LR = {"adamw": 2e-3, "lamb": 2e-3, "sgd": 0.05}
+# Peak rates at a batch of 128, for some hundred to some thousand steps (measured, docs/LOG.md; long recipes use less).
+# They grow with the square root of the batch (arXiv 2205.10287), for SGD linearly (arXiv 1706.02677).
+REFERENCE_LR = {"adamw": 4e-3, "lamb": 12e-3, "sgd": 0.2}
 REFERENCE_BATCH = 128
 
 
@@ -54,7 +54,7 @@ def reference_lr(optimizer: str, batch_size: int) -> float:
     """A peak rate that works for most networks: where a range test starts from, and what stands in for one.
 
     >>> reference_lr("adamw", 32), reference_lr("sgd", 256)
-    (0.001, 0.1)
+    (0.002, 0.4)
     """
     ratio = batch_size / REFERENCE_BATCH
     return REFERENCE_LR[optimizer] * (ratio if optimizer == "sgd" else ratio**0.5)

@@ -4,13 +4,14 @@ The plan is made once and stored with the run, so a resumed run follows it. Unde
 comes from measured throughput and is corrected as the machine turns out slower or faster: `Plan.replanned` bends the
 line from steps to progress, so the learning rate goes on without a jump and reaches its floor in time.
 
->>> plan = Plan(total_steps=100, steps_per_epoch=10, peak_lr=1e-3, ema_decay=0.9, eval_every=1)
->>> plan.progress(50), plan.replanned(50, 75).progress(50), plan.replanned(50, 76).progress(75)
+>>> plan = Plan(total_steps=101, steps_per_epoch=10, peak_lr=1e-3, ema_decay=0.9, eval_every=1)
+>>> plan.progress(50), plan.replanned(50, 76).progress(50), plan.replanned(50, 76).progress(75)
 (0.5, 0.5, 1.0)
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -43,9 +44,11 @@ class Plan:
 
     def progress(self, step: int) -> float:
         """Share of the schedule that lies behind when `step` steps are done; exactly 1 at the last step."""
-        start, done = max((knot for knot in self.knots if knot[0] <= step), default=(0, 0.0))
-        last = self.total_steps - 1
-        return 1.0 if step >= last else done + (1 - done) * (step - start) / (last - start)
+        points = [*self.knots, (self.total_steps - 1, 1.0)]
+        if step >= points[-1][0]:
+            return 1.0
+        (start, begun), (end, done) = next((a, b) for a, b in itertools.pairwise(points) if step < b[0])
+        return begun + (done - begun) * (step - start) / (end - start)
 
     def replanned(self, step: int, total_steps: int) -> Plan:
         """The plan that ends after `total_steps` steps, of which `step` are done."""

@@ -118,18 +118,18 @@ def start(network: nn.Module, task: Task, config: TrainConfig, plan: Plan) -> Tr
 
 
 def capture(training: Training) -> dict[str, Any]:
-    """Everything as tensors and plain values; the tensors are the living ones. Of a finished training, the weights."""
+    """Everything as tensors (the living ones) and plain values; of a finished training little more than weights."""
     state = {name: getattr(training, name) for name in _COUNTERS}
     state["network"] = training.network.state_dict()
     state["config"] = _settings(training.config)
     state["plan"] = training.plan.to_dict()
+    state["task"] = training.task.state_dict() if isinstance(training.task, HasState) else None
     if training.is_done:
         return state
     state["optimizer"] = training.optimizer.state_dict()
     state["ema"] = None if training.ema is None else training.ema.module.state_dict()
     state["plateau"] = dataclasses.asdict(training.plateau)
     state["best"] = None if training.best is None else vars(training.best)
-    state["task"] = training.task.state_dict() if isinstance(training.task, HasState) else None
     return state
 
 
@@ -143,6 +143,8 @@ def restore(training: Training, state: Mapping[str, Any]) -> None:
     for name in _COUNTERS:
         setattr(training, name, state[name])
     training.plan = Plan.from_dict(state["plan"])
+    if isinstance(training.task, HasState):
+        training.task.load_state_dict(state["task"])
     if training.is_done:
         return
     training.optimizer.load_state_dict(state["optimizer"])
@@ -151,8 +153,6 @@ def restore(training: Training, state: Mapping[str, Any]) -> None:
         training.ema.module.load_state_dict(state["ema"])
     training.plateau = Plateau(**state["plateau"])
     training.best = None if state["best"] is None else Snapshot(**state["best"])
-    if isinstance(training.task, HasState):
-        training.task.load_state_dict(state["task"])
 
 
 def snapshot(network: nn.Module, step: int, metrics: Mapping[str, float], metric: str) -> Snapshot:
@@ -174,7 +174,8 @@ _COUNTERS = ("step", "epoch", "batch", "elapsed_s", "lr_scale", "num_restores", 
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE_TO_CHANGE}
+    names = {entry.name for entry in dataclasses.fields(TrainConfig)} - FREE_TO_CHANGE  # not those of a subclass
+    return {name: getattr(config, name) for name in sorted(names)}
 
 
 def _check_settings(config: TrainConfig, earlier: Mapping[str, Any]) -> None:
