@@ -84,7 +84,9 @@ class Space:
             genes[f"{name}.project_ratio"] = {stage.project_ratio, *ratios} if has_expansion else {1}
             for j in range(len(stage.blocks) + max_extra_depth):
                 block = _block_of(stage, j)
-                for gene, choices in _block_genes(block, expands, kernels, ratios, cheap_kernels, se, dfc, align).items():
+                for gene, choices in _block_genes(
+                    block, expands, kernels, ratios, cheap_kernels, se, dfc, align
+                ).items():
                     genes[f"{name}.b{j}.{gene}"] = choices
         return cls(start, tuple((name, _cheap_first(name, choices)) for name, choices in genes.items()))
 
@@ -157,14 +159,14 @@ class Space:
         genes = {name: point.get(name, choices[-1]) for name, choices in self.genes}
         start = self.template
         height = genes["size"]
-        width = height if start.size_hw[0] == start.size_hw[1] else _round(height * start.size_hw[1] / start.size_hw[0], 8)
+        width = (
+            height if start.size_hw[0] == start.size_hw[1] else _round(height * start.size_hw[1] / start.size_hw[0], 8)
+        )
         stages = tuple(self._decode_stage(genes, i, stage) for i, stage in enumerate(start.stages))
         return start.replace(
             size_hw=start.size_hw if height == start.size_hw[0] else (height, width),
             stem=dataclasses.replace(start.stem, out=genes["stem.out"], stride=genes["stem.stride"]),
-            head=dataclasses.replace(
-                start.head, conv=genes.get("head.conv", 0), hidden=genes.get("head.hidden", 0)
-            ),
+            head=dataclasses.replace(start.head, conv=genes.get("head.conv", 0), hidden=genes.get("head.hidden", 0)),
             stages=stages,
         )
 
@@ -211,7 +213,11 @@ class Space:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict, ready for JSON."""
-        return {"schema": SCHEMA, "template": self.template.to_dict(), "genes": {name: list(c) for name, c in self.genes}}
+        return {
+            "schema": SCHEMA,
+            "template": self.template.to_dict(),
+            "genes": {name: list(c) for name, c in self.genes},
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Space:

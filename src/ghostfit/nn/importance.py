@@ -7,13 +7,15 @@ most should hold these slots (Once-for-all, arXiv 1908.09791, section 3.3, sorts
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from ghostfit.nn.block import GhostBlock, Reorder
+from ghostfit.nn.block import GhostBlock, Reorder, Shortcut
 from ghostfit.nn.build import Network, build
-from ghostfit.nn.ghost import ConvBN, LinearBN
+from ghostfit.nn.ghost import ConvBN, GhostModule, LinearBN, TrainingConv
 
 Layer = ConvBN | LinearBN
 
@@ -23,110 +25,117 @@ def sort_channels(network: Network) -> Network:
     """A network of the same architecture and outputs whose slots are in falling order of importance.
 
     A channel's importance is the L1 norm of the weights that read it, times the size of its batch norm's scale. Maps
-    written by Ghost modules, maps that a stem or earlier stage shares with one by a reordered sum, and squeezed channels keep their order.
+    that Ghost modules write, or that are added to one of another order, keep their order, as do squeezed channels.
+    Raises ValueError for a training form, whose branches say the same thing in several ways.
     """
+    if network.arch.branches:
+        raise ValueError("channels are sorted in the deployed form; pass ghostfit.nn.fuse.deploy(network)")
     result = build(network.arch).train(network.training)
     result.load_state_dict(network.state_dict())
     result.prepare = network.prepare
-    for writers, along, readers in _maps(result):
-        if any(layer.out_slots != writers[0].out_slots for layer in writers):
-            continue
-        importance = _importance(writers, readers)
-        order = torch.argsort(importance, descending=True, stable=True)
-        slots = torch.tensor(writers[0].out_slots)
+    for chart in _charts(result):
+        order = torch.argsort(_importance(chart), descending=True, stable=True)
         # Position p of the memory holds slot slots[p]: the k-th most important channel moves to where slot k lies.
-        source = order[slots]
-        for layer in (*writers, *along):
+        source = order[torch.tensor(chart.writers[0].out_slots)]
+        for layer in (*chart.writers, *chart.carriers):
             _permute_rows(layer, source)
-        for layer in readers:
+        for layer in chart.readers:
             weight = _weight(layer)
             weight.copy_(weight[:, source])
     return result
 
 
-def _maps(network: Network) -> Iterator[tuple[list[Layer], list[Layer], list[Layer]]]:
-    """For each map that may be permuted: the layers that write it, those that carry it along channel by channel, those that read it."""
+@dataclass
+class _Chart:
+    """The layers around one feature map: those that write it, carry it on channel by channel, and read it."""
+
+    writers: list[Layer]
+    carriers: list[Layer] = field(default_factory=list)
+    readers: list[Layer] = field(default_factory=list)
+    is_free: bool = True  # no Ghost module and no reordered sum forces its order
+
+
+def _charts(network: Network) -> Iterator[_Chart]:
+    """Every map whose channels may be permuted."""
     for block in network.modules():
         if isinstance(block, GhostBlock) and block.expand is not None and block.expand.cheap is None:
-            yield _mid_map(block)
-    yield from _stage_maps(network)
+            yield _expanded(block, block.expand)
+    yield from (chart for chart in _between_blocks(network) if chart.is_free)
     head = network.head
-    after = head.hidden or head.classifier
     if head.conv is not None:
-        yield [head.conv], [], [after]
+        yield _Chart([head.conv], [], [head.hidden or head.classifier])
     if head.hidden is not None:
-        yield [head.hidden], [], [head.classifier]
+        yield _Chart([head.hidden], [], [head.classifier])
 
 
-def _mid_map(block: GhostBlock) -> tuple[list[Layer], list[Layer], list[Layer]]:
-    along: list[Layer] = [block.depthwise] if block.depthwise is not None else []
-    readers: list[Layer] = [block.project.primary]
+def _expanded(block: GhostBlock, expand: GhostModule) -> _Chart:
+    """The map between a block's expansion and its projection."""
+    chart = _Chart([_plain(expand.primary)], [], [_plain(block.project.primary)])
+    if block.depthwise is not None:
+        chart.carriers.append(_plain(block.depthwise))
     if block.se is not None:
-        along.append(block.se.expand)
-        readers.append(block.se.reduce)
-    if block.expand.gate is not None:
-        along += [block.expand.gate.pointwise, block.expand.gate.horizontal, block.expand.gate.vertical]
-    return [block.expand.primary], along, readers
+        chart.carriers.append(block.se.expand)
+        chart.readers.append(block.se.reduce)
+    if expand.gate is not None:
+        chart.carriers += [expand.gate.pointwise, expand.gate.horizontal, expand.gate.vertical]
+    return chart
 
 
-def _stage_maps(network: Network) -> Iterator[tuple[list[Layer], list[Layer], list[Layer]]]:
-    """Maps between blocks; an identity across a border makes the maps on both sides one."""
-    head = network.head
-    last_reader: Layer = head.conv or head.hidden or head.classifier
-    writers: list[Layer] = [network.stem]
-    along: list[Layer] = []
-    readers: list[Layer] = []
-    is_free = True
-    for stage in network.stages:
-        for block in stage:
-            if isinstance(block, ConvBN):
-                readers.append(block)
-                if is_free:
-                    yield writers, along, readers
-                writers, along, readers, is_free = [block], [], [], True
-                continue
-            _read_by(block, along, readers)
-            is_ghost = block.project.cheap is not None
-            if isinstance(block.shortcut, nn.Identity):
-                writers.append(block.project.primary)
-                is_free &= not is_ghost
-            elif isinstance(block.shortcut, Reorder):
-                writers, along, readers, is_free = [block.project.primary], [], [], False
-            else:
-                if is_free:
-                    yield writers, along, readers
-                writers, along, readers, is_free = [block.project.primary], [], [], not is_ghost
-                if block.shortcut is not None:
-                    writers.append(block.shortcut.pointwise)
-    readers.append(last_reader)
-    if is_free:
-        yield writers, along, readers
+def _between_blocks(network: Network) -> Iterator[_Chart]:
+    """The maps that blocks hand on; an identity shortcut makes the map before a block and the one after it the same."""
+    chart = _Chart([network.stem])
+    for block in (block for stage in network.stages for block in cast(nn.Sequential, stage)):
+        if isinstance(block, ConvBN):
+            chart.readers.append(block)
+            yield chart
+            chart = _Chart([block])
+            continue
+        assert isinstance(block, GhostBlock)
+        _add_use(chart, block)
+        project, is_plain = _plain(block.project.primary), block.project.cheap is None
+        if isinstance(block.shortcut, nn.Identity):
+            chart.writers.append(project)
+            chart.is_free &= is_plain
+            continue
+        if isinstance(block.shortcut, Reorder):
+            chart.is_free = is_plain = False
+        yield chart
+        chart = _Chart([project], is_free=is_plain)
+        if isinstance(block.shortcut, Shortcut):
+            chart.writers.append(block.shortcut.pointwise)
+    chart.readers.append(network.head.conv or network.head.hidden or network.head.classifier)
+    yield chart
 
 
-def _read_by(block: GhostBlock, along: list[Layer], readers: list[Layer]) -> None:
-    """Add how `block` uses the map that it reads."""
+def _add_use(chart: _Chart, block: GhostBlock) -> None:
+    """Add to `chart` how `block` uses the map that it reads."""
     if block.start is not None:
-        along.append(block.start)
+        chart.carriers.append(_plain(block.start))
     if block.expand is not None:
-        readers.append(block.expand.primary)
+        chart.readers.append(_plain(block.expand.primary))
         if block.expand.gate is not None:
-            readers.append(block.expand.gate.pointwise)
+            chart.readers.append(block.expand.gate.pointwise)
     else:
-        readers.append(block.project.primary)
+        chart.readers.append(_plain(block.project.primary))
         if block.depthwise is not None:
-            along.append(block.depthwise)
+            chart.carriers.append(_plain(block.depthwise))
         if block.se is not None:
-            along.append(block.se.expand)
-            readers.append(block.se.reduce)
-    if block.shortcut is not None and hasattr(block.shortcut, "depthwise"):
-        along.append(block.shortcut.depthwise)
-        readers.append(block.shortcut.pointwise)
+            chart.carriers.append(block.se.expand)
+            chart.readers.append(block.se.reduce)
+    if isinstance(block.shortcut, Shortcut):
+        chart.carriers.append(block.shortcut.depthwise)
+        chart.readers.append(block.shortcut.pointwise)
 
 
-def _importance(writers: list[Layer], readers: list[Layer]) -> Tensor:
-    norms = [layer.bn.weight.abs() for layer in writers if layer.bn is not None]
-    scale = torch.stack(norms).sum(0) if norms else torch.ones(len(writers[0].out_slots))
-    read = torch.stack([_weight(layer).abs().transpose(0, 1).flatten(1).sum(1) for layer in readers]).sum(0)
+def _plain(unit: ConvBN | TrainingConv) -> ConvBN:
+    assert isinstance(unit, ConvBN), "the deployed form has no training branches"
+    return unit
+
+
+def _importance(chart: _Chart) -> Tensor:
+    norms = [layer.bn.weight.abs() for layer in chart.writers if layer.bn is not None]
+    scale = torch.stack(norms).sum(0) if norms else torch.ones(len(chart.writers[0].out_slots))
+    read = torch.stack([_weight(layer).abs().transpose(0, 1).flatten(1).sum(1) for layer in chart.readers]).sum(0)
     return read * scale
 
 

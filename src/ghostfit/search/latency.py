@@ -13,7 +13,6 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ghostfit.arch import Arch
 from ghostfit.run import describe_machine
@@ -44,7 +43,7 @@ class LatencyStore:
     num_measured: int = 0
 
     def __post_init__(self) -> None:
-        self._known = {entry["key"]: Latency.from_dict(entry["latency"]) for entry in _read(self.path)}
+        self._known = _read(self.path)
 
     def measure(self, arch: Arch) -> Latency:
         """Median and p90 latency of `arch` at batch 1; measured once, then remembered."""
@@ -67,7 +66,9 @@ class LatencyStore:
         """What a figure depends on, as text."""
         machine = describe_machine()
         device = f"{machine['processor']} x{machine['cores']} {machine['system']} {platform.node()}"
-        return "|".join([arch.deployed().id, device, _runtime_version(self.runtime), f"t{self.threads}", f"e{EXPORT_VERSION}"])
+        return "|".join(
+            [arch.deployed().id, device, _runtime_version(self.runtime), f"t{self.threads}", f"e{EXPORT_VERSION}"]
+        )
 
     def _remember(self, key: str, arch: Arch, latency: Latency) -> None:
         self._known[key] = latency
@@ -78,19 +79,18 @@ class LatencyStore:
             stream.write(line)
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """Entries of a store; a damaged line is passed over and measured again."""
+def _read(path: Path) -> dict[str, Latency]:
+    """Entries of a store by key; a damaged line is passed over and measured again."""
     if not path.is_file():
-        return []
-    entries = []
+        return {}
+    known = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError:
+            known[str(entry["key"])] = Latency.from_dict(entry["latency"])
+        except (ValueError, KeyError, TypeError):
             continue
-        if isinstance(entry, dict) and {"key", "latency"} <= set(entry):
-            entries.append(entry)
-    return entries
+    return known
 
 
 def _runtime_version(runtime: str) -> str:

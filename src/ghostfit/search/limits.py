@@ -48,7 +48,9 @@ class Limits:
 
     def given(self) -> dict[str, float]:
         """The bounds that are set."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name in LIMIT_UNITS and value is not None}
+        return {
+            name: value for name, value in dataclasses.asdict(self).items() if name in LIMIT_UNITS and value is not None
+        }
 
     def violations(self, costs: Costs) -> dict[str, float]:
         """By how much each broken limit is exceeded, in its own unit; empty when all hold."""
@@ -92,7 +94,9 @@ def require_feasible(space: Space, limits: Limits, costs_of: Callable[[Arch], Co
         if best[name] > bound
     ]
     reason = "; ".join(broken) or "each limit can be met alone, but not all together"
-    raise ValueError(f"no network of this space meets the limits: {reason}. Raise the limit, or lower the input size with --size")
+    raise ValueError(
+        f"no network of this space meets the limits: {reason}. Raise the limit, or lower the input size with --size"
+    )
 
 
 def describe(costs: Costs) -> dict[str, Any]:

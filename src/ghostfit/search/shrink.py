@@ -111,7 +111,6 @@ class Shrinker:
 
 def write_log(run: Run, old: Sequence[dict[str, Any]], new: Sequence[Dropped]) -> None:
     """Write ``shrink.jsonl`` whole: a phase that a kill repeats leaves no line twice."""
-
     records = [*old, *(entry.to_dict() for entry in new)]
     write_atomically(run.file("shrink.jsonl"), "".join(json.dumps(record) + "\n" for record in records).encode())
 
@@ -135,7 +134,8 @@ def drop_by_evidence(
             continue
         kept = tuple(choice for choice in choices if choice not in lost)
         text = ", ".join(
-            f"{choice} (worth {100 * behind:.1f} ± {100 * deviation:.1f} points less)" for choice, (behind, deviation) in lost.items()
+            f"{choice} (worth {100 * behind:.1f} ± {100 * deviation:.1f} points less)"
+            for choice, (behind, deviation) in lost.items()
         )
         reason = (
             f"{text} than {best}: accuracy less {100 * model.price_per_log_ms:.1f} points for each e-fold of latency, "
@@ -161,7 +161,9 @@ class GeneModel:
         """The model of `evidence`; each phase has its own mean, since weights improve between phases."""
         columns = {
             pair: number
-            for number, pair in enumerate((gene, choice) for gene in space.open_genes() for choice in space.choices(gene))
+            for number, pair in enumerate(
+                (gene, choice) for gene in space.open_genes() for choice in space.choices(gene)
+            )
         }
         design = np.zeros((len(evidence), len(columns)))
         for row, (_, point, _, _) in enumerate(evidence):
@@ -213,7 +215,7 @@ def _regress(design: Array, target: Array) -> tuple[Array, Array]:
         effective = width - np.trace(covariance) / prior
         residual = target - design @ mean
         noise = max(float(residual @ residual) / max(num - effective, 1.0), 1e-3 * variance)
-    return mean, covariance
+    return np.asarray(mean, np.float64), np.asarray(covariance, np.float64)
 
 
 def _centred(values: Array, groups: NDArray[np.int64]) -> Array:

@@ -78,11 +78,18 @@ def scale_width(arch: Arch, factor: float) -> Arch:
         conv=aligned(arch.head.conv * factor, 8) if arch.head.conv else 0,
         hidden=aligned(arch.head.hidden * factor, 8) if arch.head.hidden else 0,
     )
-    return arch.replace(stem=dataclasses.replace(arch.stem, out=aligned(arch.stem.out * factor, 8)), stages=stages, head=head)
+    return arch.replace(
+        stem=dataclasses.replace(arch.stem, out=aligned(arch.stem.out * factor, 8)), stages=stages, head=head
+    )
 
 
 def widest_within(
-    make: Callable[[float], Arch], is_within: Callable[[Arch], bool], *, low: float = 0.1, high: float = 4.0, steps: int = 7
+    make: Callable[[float], Arch],
+    is_within: Callable[[Arch], bool],
+    *,
+    low: float = 0.1,
+    high: float = 4.0,
+    steps: int = 7,
 ) -> Arch | None:
     """The widest of the networks ``make(factor)`` that `is_within` accepts, by bisection; None when even `low` is too wide.
 

@@ -62,10 +62,11 @@ class OptunaStrategy:
         Trials that were asked but never told (the process was killed) are asked again first.
         """
         import optuna
+        from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         journal.parent.mkdir(parents=True, exist_ok=True)
-        backend = optuna.storages.journal.JournalFileBackend(str(journal))
+        backend = JournalFileBackend(str(journal))
         study = optuna.create_study(
             storage=optuna.storages.JournalStorage(backend),
             study_name=name,

@@ -48,7 +48,7 @@ class Evaluation:
             **asdict(self.costs),
             "quality": self.quality,
             "is_feasible": self.is_feasible,
-            "seconds": round(self.seconds, 3),
+            "seconds": self.seconds,
             "arch": self.arch.to_dict(),
         }
 
@@ -133,7 +133,7 @@ class Study:
             score=score,
             quality=quality,
             is_feasible=is_feasible,
-            seconds=time.perf_counter() - start,
+            seconds=round(time.perf_counter() - start, 3),
         )
         self.run.append(RECORDS, evaluation.to_dict())
         return evaluation

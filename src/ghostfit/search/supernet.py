@@ -8,7 +8,7 @@ are open, choices that the evidence rules out are dropped (`ghostfit.search.shri
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from ghostfit.arch import Arch
 from ghostfit.nn.sharing import Supernet
 from ghostfit.search.evaluate import Evaluator, resize_to
 from ghostfit.space import Space
-from ghostfit.train.task import Batch
+from ghostfit.train.task import Loader
 
 # Share of the training at which each group of genes opens, and at which evidence is gathered and the space shrinks.
 # Genes of a block's operators disturb the shared weights least and widths most (Once-for-all, section 3.3).
@@ -72,7 +72,7 @@ class Sandwich:
             values["distill_loss"] = distilled.detach()
         return values
 
-    def evaluate(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    def evaluate(self, network: nn.Module, batches: Loader) -> dict[str, float]:
         """Mean accuracy of the largest and the smallest subnet with recalibrated batch norm."""
         assert isinstance(network, Supernet) and self.evaluator is not None
         space = self.current()

@@ -43,6 +43,7 @@ class TrainConfig:
     drop_path: float = option(0.0, "chance of skipping a residual branch, rising with depth")
     dropout: float = option(0.0, "dropout before the classifier")
     augment: Literal["none", "light", "medium", "strong"] = option("medium", "strength of image augmentation")
+    flip: bool = option(True, "mirror training images left to right; --no-flip for digits, text and signs")
     class_weights: Literal["none", "balanced"] = option("none", "balanced: rare classes weigh more in the loss")
     ema: bool = option(True, "average the weights over the last steps, validate and keep the average")
     amp: Literal["auto", "on", "off"] = option(

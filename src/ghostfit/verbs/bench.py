@@ -23,7 +23,9 @@ class BenchConfig:
     """Settings of a measurement."""
 
     models: tuple[str, ...] = argument("bundles, runs, .onnx files or presets; the word presets stands for all of them")
-    size_hw: tuple[int, int] | None = option(None, "input size for presets (default: the first bundle's, or 224)", unit="size")
+    size_hw: tuple[int, int] | None = option(
+        None, "input size for presets (default: the first bundle's, or 224)", unit="size"
+    )
     runtime: str = option("onnxruntime", "onnxruntime or openvino")
     threads: int = option(1, "threads")
     budget_s: float = option(2.0, "time for each network", unit="duration")
@@ -48,7 +50,16 @@ class BenchResult:
         for name, latency in self.rows:
             *_, height, width = latency.input_shape
             writer.writerow(
-                [name, latency.median_ms, latency.p90_ms, latency.num_runs, latency.runtime, latency.threads, height, width]
+                [
+                    name,
+                    latency.median_ms,
+                    latency.p90_ms,
+                    latency.num_runs,
+                    latency.runtime,
+                    latency.threads,
+                    height,
+                    width,
+                ]
             )
         return buffer.getvalue().rstrip("\n")
 
@@ -83,7 +94,9 @@ def bench(config: BenchConfig, *, on_event: OnEvent = ignore) -> BenchResult:
             shapes[name] = (1, 3, *size_hw)
             on_event(Event("bench", "progress", f"exported {name}", len(models), len(names)))
     on_event(Event("bench", "start", f"{len(models)} networks in turns, {config.budget_s:g} s each"))
-    measured = measure_interleaved(models, shapes, runtime=config.runtime, threads=config.threads, budget_s=config.budget_s)
+    measured = measure_interleaved(
+        models, shapes, runtime=config.runtime, threads=config.threads, budget_s=config.budget_s
+    )
     return BenchResult(tuple(sorted(measured.items(), key=lambda row: row[1].median_ms)))
 
 

@@ -17,7 +17,9 @@ class EvaluateConfig:
 
     bundle: str = argument("a bundle (.ghost file or folder), or the folder of a run")
     data: str = argument("labelled images in the classes of the bundle")
-    split: str = option("", "only this split of DATA as its folders give it: train, val or test (default: test, else all)")
+    split: str = option(
+        "", "only this split of DATA as its folders give it: train, val or test (default: test, else all)"
+    )
     format: str = option("", "how DATA is laid out, when looking at it does not tell")
     runtime: str = option("onnxruntime", "onnxruntime or openvino")
     threads: int | None = option(None, "threads (default: what the bundle was measured with)")
@@ -44,10 +46,15 @@ class EvaluateResult:
             f"balanced accuracy  {100 * report['balanced_accuracy']:.2f} %",
             f"calibration error  {100 * report['ece']:.1f} points",
             f"unsure             {100 * report['unsure_fraction']:.1f} % of the answers"
-            + (f", the others {100 * report['accuracy_when_sure']:.2f} % right" if report["accuracy_when_sure"] else ""),
+            + (
+                f", the others {100 * report['accuracy_when_sure']:.2f} % right" if report["accuracy_when_sure"] else ""
+            ),
         ]
         for entry in report["per_class"]:
-            shares = [f"{100 * entry[name]:6.1f} %" if entry[name] is not None else "      -" for name in ("precision", "recall")]
+            shares = [
+                f"{100 * entry[name]:6.1f} %" if entry[name] is not None else "      -"
+                for name in ("precision", "recall")
+            ]
             lines.append(f"  {entry['name']:<20} precision {shares[0]}  recall {shares[1]}")
         if report["skipped"]:
             lines.append(f"skipped            {len(report['skipped'])} images that can't be read")
@@ -63,7 +70,9 @@ def evaluate(config: EvaluateConfig, *, on_event: OnEvent = ignore) -> EvaluateR
     names = model.manifest.class_names
     unknown = sorted(set(dataset.class_names) - set(names))
     if unknown:
-        raise ValueError(f"{config.data} has classes that the bundle does not know: {', '.join(unknown)}; it knows: {', '.join(names)}")
+        raise ValueError(
+            f"{config.data} has classes that the bundle does not know: {', '.join(unknown)}; it knows: {', '.join(names)}"
+        )
     split = config.split or ("test" if "test" in dataset.given else "all")
     if split != "all" and split not in dataset.given:
         raise ValueError(f"--split {split}: the data gives {', '.join(dataset.given)}")

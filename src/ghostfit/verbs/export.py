@@ -75,7 +75,9 @@ def export(config: ExportConfig, *, on_event: OnEvent = ignore) -> ExportResult:
     path = ship(run, network, material, on_event)
     opened = open_bundle(path)
     shape = (1, network.arch.in_channels, *network.arch.size_hw)
-    latency = measure_latency(opened.network, shape, runtime=config.runtime, threads=config.threads, budget_s=1.0).to_dict()
+    latency = measure_latency(
+        opened.network, shape, runtime=config.runtime, threads=config.threads, budget_s=1.0
+    ).to_dict()
     update_manifest(path, latency=[latency])
     if config.out:
         path = copy_bundle(path, Path(config.out))

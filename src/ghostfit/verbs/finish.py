@@ -88,7 +88,9 @@ def score_test_split(run: Run, bundle: Path, material: Material, on_event: OnEve
     )
     report["mistakes"] = _mistakes(samples, logits, labels, model, rule.temperature)
     run.write_json("test.json", report)
-    metrics = {name: report[name] for name in ("accuracy", "standard_error", "balanced_accuracy", "loss", "ece", "num_images")}
+    metrics = {
+        name: report[name] for name in ("accuracy", "standard_error", "balanced_accuracy", "loss", "ece", "num_images")
+    }
     update_manifest(bundle, metrics={**model.manifest.metrics, "test": metrics})
     run.finish("test", seconds=_since(began), num_images=len(labels))
     on_event(Event("test", "done", f"{100 * report['accuracy']:.1f} %"))
@@ -125,7 +127,9 @@ def _since(began: float) -> float:
     return round(time.perf_counter() - began, 1)
 
 
-def _mistakes(samples: list[Any], logits: np.ndarray, labels: np.ndarray, model: Any, temperature: float) -> list[dict[str, Any]]:
+def _mistakes(
+    samples: list[Any], logits: np.ndarray, labels: np.ndarray, model: Any, temperature: float
+) -> list[dict[str, Any]]:
     """The most confident wrong answers, with small pictures."""
     probabilities = softmax(logits, temperature)
     predicted = probabilities.argmax(axis=1)

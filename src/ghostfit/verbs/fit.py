@@ -17,7 +17,7 @@ from ghostfit.run import Run
 from ghostfit.search.limits import Limits
 from ghostfit.train.config import TrainConfig
 from ghostfit.verbs.clock import Clock, interruptible
-from ghostfit.verbs.finish import bench_bundle, ship, score_test_split
+from ghostfit.verbs.finish import bench_bundle, score_test_split, ship
 from ghostfit.verbs.material import Material, read_material
 from ghostfit.verbs.runs import open_run
 from ghostfit.verbs.search import SEARCH_SHARE, SUPERNET_SHARE, Hunt, SearchConfig
@@ -87,7 +87,12 @@ def fit(config: FitConfig, *, on_event: OnEvent = ignore) -> FitResult:
     with interruptible() as is_stopped:
         clock = Clock(run, config.time_s, is_stopped)
         material = read_material(
-            config.data, size_hw=config.size_hw, seed=config.seed, run=run, on_event=on_event, format=config.format or None
+            config.data,
+            size_hw=config.size_hw,
+            seed=config.seed,
+            run=run,
+            on_event=on_event,
+            format=config.format or None,
         )
         hunt = Hunt(config, run, clock, material, on_event)
         found, sentence = hunt.search(SUPERNET_SHARE, SEARCH_SHARE)
@@ -131,7 +136,9 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
     least_s, most_s = ENDING_SHARE[1:]
     reserve_s = min(max(ENDING_SHARE[0] * (config.time_s or 0.0), least_s), most_s)
     train_config = _train_config(config, clock.share_s(1.0, reserve_s=reserve_s))
-    batches = material.training(["train", "search"], batch_size=config.batch_size, augment=config.augment, seed=config.seed)
+    batches = material.training(
+        ["train", "search"], batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
+    )
     network = _with_drops(network, train_config)
     began = clock.elapsed_s
     records = train(

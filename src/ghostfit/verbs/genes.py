@@ -22,7 +22,7 @@ def measure_genes(
     point = space.encode(base)
     base_ms = latencies.measure(base).median_ms
     genes = [gene for gene in space.open_genes() if gene in point]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, gene in enumerate(genes, start=1):
         for choice in space.choices(gene):
             if is_over():

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ghostfit.data.cache import CachedImages, build_cache
-from ghostfit.data.dataset import Dataset, Splits
 from ghostfit.data.check import check
-from ghostfit.data.duplicates import find_identical, find_near, join_pairs
+from ghostfit.data.dataset import Dataset, Splits
+from ghostfit.data.duplicates import group_duplicates
 from ghostfit.data.facts import OK, ImageFacts, measure_images
 from ghostfit.data.readers import read_dataset
 from ghostfit.data.split import make_splits
@@ -24,6 +24,7 @@ from ghostfit.run import Run
 from ghostfit.vision.prepare import Prepare
 
 if TYPE_CHECKING:
+    from ghostfit.data.augment import Strength
     from ghostfit.data.loader import Batches
 
 SMALLEST_SIDE = 32  # pixels; below it five halvings leave nothing
@@ -51,7 +52,7 @@ class Material:
             return self
         return dataclasses.replace(self, cached=decode(self.dataset, prepare, on_event), prepare=prepare)
 
-    def training(self, names: Sequence[str], *, batch_size: int, augment: str, seed: int) -> Batches:
+    def training(self, names: Sequence[str], *, batch_size: int, augment: Strength, flip: bool, seed: int) -> Batches:
         """Shuffled, augmented batches of the splits called `names`."""
         from ghostfit.data.augment import training_transform
         from ghostfit.data.loader import Batches
@@ -65,7 +66,7 @@ class Material:
             mean=self.prepare.mean,
             std=self.prepare.std,
             seed=seed,
-            transform=training_transform(augment),
+            transform=training_transform(augment, flip=flip),
             drop_last=True,
         )
 
@@ -92,7 +93,13 @@ class Material:
 
 
 def read_material(
-    data: str, *, size_hw: tuple[int, int] | None, seed: int, run: Run | None, on_event: OnEvent, format: str | None = None
+    data: str,
+    *,
+    size_hw: tuple[int, int] | None,
+    seed: int,
+    run: Run | None,
+    on_event: OnEvent,
+    format: str | None = None,
 ) -> Material:
     """Read, check for identical and broken images, divide and decode `data`; what was found is written to ``data.json``.
 
@@ -101,8 +108,10 @@ def read_material(
     began = time.perf_counter()
     on_event(Event("data", "start", f"reading {data}"))
     dataset = read_dataset(data, format=format)
-    facts = measure_images(dataset, progress=lambda done, total: on_event(Event("data", "progress", "checking", done, total)))
-    splits = make_splits(dataset, seed=seed, groups=group_copies(facts), exclude=facts.broken())
+    facts = measure_images(
+        dataset, progress=lambda done, total: on_event(Event("data", "progress", "checking", done, total))
+    )
+    splits = make_splits(dataset, seed=seed, groups=group_duplicates(facts), exclude=facts.broken())
     prepare = Prepare(size_hw=size_hw or natural_size_hw(facts))
     material = Material(dataset, splits, decode(dataset, prepare, on_event), prepare)
     if run is not None:
@@ -118,17 +127,6 @@ def decode(dataset: Dataset, prepare: Prepare, on_event: OnEvent) -> CachedImage
     return build_cache(
         dataset, prepare, progress=lambda done, total: on_event(Event("data", "progress", "decoding", done, total))
     )
-
-
-def group_copies(facts: ImageFacts) -> list[int]:
-    """A number for each image; equal and nearly equal images have the same, so that a split keeps them on one side."""
-    table = facts.table
-    pairs = [(group[0], other) for group in find_identical(table) for other in group[1:]] + find_near(table)
-    numbers = list(range(len(table)))
-    for group in join_pairs(pairs):
-        for index in group:
-            numbers[index] = group[0]
-    return numbers
 
 
 def natural_size_hw(facts: ImageFacts) -> tuple[int, int]:

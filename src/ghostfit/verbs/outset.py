@@ -108,7 +108,9 @@ def named_arch(name: str, num_classes: int, size_hw: tuple[int, int], in_channel
         arch = Arch.from_dict(data.get("arch", data)) if isinstance(data, dict) else Arch.from_json(text)
         return arch.deployed().replace(num_classes=num_classes, size_hw=size_hw, in_channels=in_channels)
     if path.suffix in (".json", ".ghost") or "/" in name:
-        raise ValueError(f"{name}: no such file; --start takes auto, a preset ({', '.join(list_presets()[:3])}, ...) or a file")
+        raise ValueError(
+            f"{name}: no such file; --start takes auto, a preset ({', '.join(list_presets()[:3])}, ...) or a file"
+        )
     return preset(name, num_classes=num_classes, size_hw=size_hw, in_channels=in_channels).deployed()
 
 

@@ -57,6 +57,7 @@ class SearchConfig(Limits):
     num_random: int = option(2, "random subnets in a step of the shared weights' training")
     batch_size: int = option(64, "images in a step")
     augment: Literal["none", "light", "medium", "strong"] = option("medium", "strength of image augmentation")
+    flip: bool = option(True, "mirror training images left to right; --no-flip for digits, text and signs")
     runtime: str = option("onnxruntime", "runtime that latency is measured with: onnxruntime or openvino")
     threads: int = option(1, "threads that latency is measured with")
     seed: int = option(0, "seed of every random choice")
@@ -100,7 +101,12 @@ def search(config: SearchConfig, *, on_event: OnEvent = ignore) -> SearchResult:
     with interruptible() as is_stopped:
         clock = Clock(run, config.time_s, is_stopped)
         material = read_material(
-            config.data, size_hw=config.size_hw, seed=config.seed, run=run, on_event=on_event, format=config.format or None
+            config.data,
+            size_hw=config.size_hw,
+            seed=config.seed,
+            run=run,
+            on_event=on_event,
+            format=config.format or None,
         )
         hunt = Hunt(config, run, clock, material, on_event)
         found, sentence = hunt.search(*SEARCH_ONLY_SHARES)
@@ -157,10 +163,14 @@ class Hunt:
         space, dropped = drop_infeasible(self.outset.space, self.limits, self.costs)
         write_log(self.run, [], dropped)
         is_over = self.clock.deadline(self.clock.share_s(0.06))
-        self.run.write_json("gene_time.json", measure_genes(space, self.outset.start, self.latencies, is_over, self.on_event))
+        self.run.write_json(
+            "gene_time.json", measure_genes(space, self.outset.start, self.latencies, is_over, self.on_event)
+        )
         self.run.write_json("space.json", space.to_dict())
         self.run.finish("space", seconds=round(self.clock.elapsed_s - began, 1), num_points=float(space.num_points()))
-        self.on_event(Event("space", "done", f"{len(space.open_genes())} open genes, about {space.num_points():.1e} networks"))
+        self.on_event(
+            Event("space", "done", f"{len(space.open_genes())} open genes, about {space.num_points():.1e} networks")
+        )
         return space
 
     @cached_property
@@ -202,7 +212,7 @@ class Hunt:
             space, shrink=Shrinker(self.evaluator, self.aim, self.run, seed=config.seed), num_random=config.num_random
         )
         batches = self.material.training(
-            ["train"], batch_size=config.batch_size, augment=config.augment, seed=config.seed
+            ["train"], batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
         )
         began = clock.elapsed_s
         is_over = clock.deadline(None)
@@ -236,7 +246,9 @@ class Hunt:
                     study.evaluate(arch, origin)
             half = None if seconds is None else seconds / 2
             first = [arch for _, arch in by_hand if arch in space]
-            num = self._take(study.search(space, config.strategy, config.evaluations, first=first, is_over=self._over(half)))
+            num = self._take(
+                study.search(space, config.strategy, config.evaluations, first=first, is_over=self._over(half))
+            )
             num = max(num, self._count(study, config.strategy))
             if config.strategy != "random" and num:
                 rest = None if seconds is None else max(1.0, began + seconds - self.clock.elapsed_s)

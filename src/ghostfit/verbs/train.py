@@ -30,7 +30,9 @@ class TrainConfig(LoopConfig):
     resume: bool = option(False, "go on with a run that was stopped or killed")
     format: str = option("", "how DATA is laid out, when looking at it does not tell")
     size_hw: tuple[int, int] | None = option(
-        None, "input size in pixels, such as 128 or 96x160 (default: the architecture file's, or from the images)", unit="size"
+        None,
+        "input size in pixels, such as 128 or 96x160 (default: the architecture file's, or from the images)",
+        unit="size",
     )
 
 
@@ -84,7 +86,13 @@ def train(config: TrainConfig, *, on_event: OnEvent = ignore) -> TrainResult:
         on_event(Event("train", "start", f"{config.arch} at {network.arch.size_hw[0]}x{network.arch.size_hw[1]}"))
         records = fit(
             network,
-            material.training(["train", "search"], batch_size=config.batch_size, augment=config.augment, seed=config.seed),
+            material.training(
+                ["train", "search"],
+                batch_size=config.batch_size,
+                augment=config.augment,
+                flip=config.flip,
+                seed=config.seed,
+            ),
             material.evaluating(["val"]),
             loop_config,
             run=run,
@@ -125,12 +133,11 @@ def start_network(config: TrainConfig, material: Material, on_event: OnEvent) ->
     prepare = material.prepare
     arch: Arch = named_arch(config.arch, len(material.dataset.class_names), prepare.size_hw, prepare.in_channels)
     torch.manual_seed(config.seed)
-    drops = {"drop_path": config.drop_path, "dropout": config.dropout}
     if not config.weights:
-        network = build(arch, **drops)
+        network = build(arch, drop_path=config.drop_path, dropout=config.dropout)
         network.prepare = prepare
         return network, material
-    network = load_pretrained(arch, config.weights, **drops)
+    network = load_pretrained(arch, config.weights, drop_path=config.drop_path, dropout=config.dropout)
     if network.prepare is not None:
         prepare = dataclasses.replace(
             prepare, mean=network.prepare.mean, std=network.prepare.std, interpolation=network.prepare.interpolation

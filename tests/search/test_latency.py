@@ -1,0 +1,47 @@
+"""The latency store measures once, survives damage, and keeps figures of other conditions apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers import small_space
+
+from ghostfit.search.latency import LatencyStore
+from ghostfit.verbs.latencies import export_fresh
+
+
+def new_store(path: Path, threads: int = 1) -> LatencyStore:
+    return LatencyStore(export_fresh, path=path, threads=threads, budget_s=0.02)
+
+
+def test_a_figure_is_measured_once_and_found_again(tmp_path: Path) -> None:
+    arch, path = small_space().smallest(), tmp_path / "latency.jsonl"
+    store = new_store(path)
+    first = store.measure(arch)
+    assert store.measure(arch) == first and store.num_measured == 1
+    again = new_store(path)
+    assert again.measure(arch) == first and again.num_measured == 0
+    assert first.median_ms > 0 and first.p90_ms >= first.median_ms
+
+
+def test_a_damaged_line_is_measured_anew(tmp_path: Path) -> None:
+    arch, path = small_space().smallest(), tmp_path / "latency.jsonl"
+    new_store(path).measure(arch)
+    path.write_text('{"key": "cut sho\n{"key": 1}\n[]\n{"key": "x", "latency": {}}\n' + path.read_text()[:-40])
+    store = new_store(path)
+    store.measure(arch)
+    assert store.num_measured == 1
+
+
+def test_threads_and_architectures_have_their_own_figures(tmp_path: Path) -> None:
+    space, path = small_space(), tmp_path / "latency.jsonl"
+    one, two = new_store(path), new_store(path, threads=2)
+    keys = {one.key(space.smallest()), one.key(space.largest()), two.key(space.smallest())}
+    assert len(keys) == 3
+
+
+@pytest.mark.parametrize("branches", [0, 3])
+def test_training_branches_do_not_change_the_key(branches: int, tmp_path: Path) -> None:
+    arch = small_space().smallest()
+    assert new_store(tmp_path / "l").key(arch.replace(branches=branches)) == new_store(tmp_path / "l").key(arch)
