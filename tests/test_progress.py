@@ -34,8 +34,8 @@ def test_lines_are_few_and_tell_the_time_left() -> None:
         on_event(Event("train", "done", "kept epoch 8"))
     assert stream.getvalue().splitlines() == [
         "train: 8 epochs",
-        "train: 50%, 20 s left, loss 0.25",
-        "train: 100%, 0 s left, loss 0.125",
+        "train: loss 0.25, 50%, 20 s left",
+        "train: loss 0.125, 100%, 0 s left",
         "train: done in 45 s, kept epoch 8",
     ]
 

@@ -1,6 +1,7 @@
 """How a long verb shows what it does, on stderr: bars with the time left on a terminal, plain lines elsewhere.
 
 A verb reports events (`ghostfit.event`); the display is a context manager that gives the function taking them.
+The text of an event is for people; its values are shown where it has none.
 
 >>> with show_progress(sys.stdout) as on_event:
 ...     on_event(Event("train", "start", "30 epochs", total=30))
@@ -49,13 +50,13 @@ def _lines(stream: TextIO, clock: Callable[[], float]) -> OnEvent:
         if event.kind == "progress":
             if now - shown.setdefault(event.phase, begun) < LINE_EVERY_S:
                 return
-            parts = [event.text, _share(event.done, event.total), _left(event.done, event.total, now - begun)]
+            parts = [_described(event), _share(event.done, event.total), _left(event.done, event.total, now - begun)]
         elif event.kind == "done":
-            parts = [f"done in {format_seconds(now - begun)}", event.text]
+            parts = [f"done in {format_seconds(now - begun)}", _described(event)]
         else:
-            parts = [event.text]
+            parts = [_described(event)]
         shown[event.phase] = now
-        text = ", ".join(part for part in (*parts, format_values(event.values)) if part)
+        text = ", ".join(part for part in parts if part)
         print(f"{event.phase}: {text or 'begins'}", file=stream, flush=True)
 
     return on_event
@@ -120,7 +121,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def _described(event: Event) -> str:
-    return ", ".join(part for part in (event.text, format_values(event.values)) if part)
+    return event.text or format_values(event.values)
 
 
 def _share(done: float, total: float) -> str:
