@@ -34,6 +34,7 @@ __all__ = [
     "option",
     "parse_duration_s",
     "parse_size_hw",
+    "settle",
     "to_dict",
 ]
 
@@ -101,6 +102,26 @@ def from_args(config: type[C], args: argparse.Namespace, **given: Any) -> C:
     return config(
         **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}, **given
     )
+
+
+def settle(config: type[C], given: Any, settings: Mapping[str, Any]) -> C:
+    """The configuration that a call of a verb means: one already, or its first place and `settings` by name.
+
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Demo:
+    ...     data: str = argument("folder of labelled images")
+    ...     seed: int = option(0, "seed of every random choice")
+    >>> settle(Demo, "flowers/", {"seed": 3})
+    Demo(data='flowers/', seed=3)
+    """
+    if isinstance(given, config):
+        return dataclasses.replace(given, **settings)  # type: ignore[type-var]
+    entries = dataclasses.fields(config)  # type: ignore[arg-type]
+    unknown = sorted(set(settings) - {entry.name for entry in entries})
+    if unknown:
+        raise TypeError(f"unknown setting {', '.join(unknown)}; allowed: {', '.join(entry.name for entry in entries)}")
+    first = next(entry for entry in entries if entry.metadata.get("is_positional"))
+    return config(**{first.name: str(given) if isinstance(given, Path) else given, **settings})
 
 
 def to_dict(config: Any) -> dict[str, Any]:

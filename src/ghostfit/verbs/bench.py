@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ghostfit.config import argument, option
+from ghostfit.config import argument, option, settle
 from ghostfit.event import Event, OnEvent, ignore
 from ghostfit.presets import list_presets, preset
 from ghostfit.runtime.bench import Latency, measure_interleaved
@@ -77,8 +77,9 @@ class BenchResult:
         return "\n".join(lines)
 
 
-def bench(config: BenchConfig, *, on_event: OnEvent = ignore) -> BenchResult:
+def bench(config: BenchConfig | str | Path, *, on_event: OnEvent = ignore, **settings: Any) -> BenchResult:
     """Measure each of `config.models` in turns. Raises ValueError for a name that is neither a file nor a preset."""
+    config = settle(BenchConfig, config, settings)
     names = [name for given in config.models for name in (list_presets() if given == "presets" else [given])]
     models: dict[str, bytes] = {}
     shapes: dict[str, tuple[int, ...]] = {}

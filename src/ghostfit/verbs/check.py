@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ghostfit.config import argument, option
+from ghostfit.config import argument, option, settle
 from ghostfit.event import Event, OnEvent, ignore
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ class CheckResult:
         return self.report.to_text()
 
 
-def check(config: CheckConfig, *, on_event: OnEvent = ignore) -> CheckResult:
+def check(config: CheckConfig | str | Path, *, on_event: OnEvent = ignore, **settings: Any) -> CheckResult:
     """Read and check `config.data`. Raises ValueError when there is nothing to check."""
+    config = settle(CheckConfig, config, settings)
     from ghostfit.data.check import check as check_dataset
     from ghostfit.data.readers import read_dataset
 

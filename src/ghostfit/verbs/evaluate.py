@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ghostfit.config import argument, option
+from ghostfit.config import argument, option, settle
 from ghostfit.event import Event, OnEvent, ignore
 from ghostfit.runtime.predict import load
 from ghostfit.runtime.score import score_bundle
@@ -61,8 +62,9 @@ class EvaluateResult:
         return "\n".join(lines)
 
 
-def evaluate(config: EvaluateConfig, *, on_event: OnEvent = ignore) -> EvaluateResult:
+def evaluate(config: EvaluateConfig | str | Path, *, on_event: OnEvent = ignore, **settings: Any) -> EvaluateResult:
     """Score a bundle on the images of `config.data`, matched by class name. Raises ValueError for classes it does not know."""
+    config = settle(EvaluateConfig, config, settings)
     from ghostfit.data.readers import read_dataset
 
     model = load(config.bundle, runtime=config.runtime, threads=config.threads)

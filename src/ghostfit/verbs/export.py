@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ghostfit.arch import Arch
-from ghostfit.config import argument, option
+from ghostfit.config import argument, option, settle
 from ghostfit.event import OnEvent, ignore
 from ghostfit.run import Run
 from ghostfit.runtime.bench import measure_latency
@@ -55,8 +55,21 @@ class ExportResult:
         )
 
 
-def export(config: ExportConfig, *, on_event: OnEvent = ignore) -> ExportResult:
-    """Write the bundle of a run anew. Raises ValueError when the run has no trained network."""
+def export(
+    config: ExportConfig | str | Path | Network,
+    path: str | Path | None = None,
+    *,
+    on_event: OnEvent = ignore,
+    **settings: Any,
+) -> ExportResult:
+    """Write the bundle of a run anew, or of a network: ``gf.export(network, path, class_names=..., images=...)``.
+
+    The further arguments of the second form are those of `ghostfit.export.export.export`. Raises ValueError when the
+    run has no trained network, ParityError (a ValueError) when the file differs from the network.
+    """
+    if not isinstance(config, ExportConfig | str | Path):
+        return _export_network(config, path, settings)
+    config = settle(ExportConfig, config, {**({"out": str(path)} if path else {}), **settings})
     run = Run.open(config.run)
     network = load_network(run)
     settings = run.read_json("run.json")["config"]
@@ -72,16 +85,31 @@ def export(config: ExportConfig, *, on_event: OnEvent = ignore) -> ExportResult:
         material = material.at(network.prepare, on_event)
     network.prepare = material.prepare
     run.reopen("export")
-    path = ship(run, network, material, on_event)
-    opened = open_bundle(path)
-    shape = (1, network.arch.in_channels, *network.arch.size_hw)
-    latency = measure_latency(
-        opened.network, shape, runtime=config.runtime, threads=config.threads, budget_s=1.0
-    ).to_dict()
-    update_manifest(path, latency=[latency])
+    bundle = ship(run, network, material, on_event)
+    latency = _measure(bundle, config.runtime, config.threads)
     if config.out:
-        path = copy_bundle(path, Path(config.out))
-    return ExportResult(path, dict(opened.manifest.parity or {}), latency)
+        bundle = copy_bundle(bundle, Path(config.out))
+    return ExportResult(bundle, dict(open_bundle(bundle).manifest.parity or {}), latency)
+
+
+def _export_network(network: Network, path: str | Path | None, settings: dict[str, Any]) -> ExportResult:
+    from ghostfit.export.export import export as write
+
+    if path is None:
+        raise ValueError(
+            "a network is exported to a path: gf.export(network, 'model.ghost', class_names=..., images=...)"
+        )
+    bundle = write(network, path, **settings)
+    return ExportResult(bundle, dict(open_bundle(bundle).manifest.parity or {}), _measure(bundle, "onnxruntime", 1))
+
+
+def _measure(bundle: Path, runtime: str, threads: int) -> dict[str, Any]:
+    """Latency of a bundle, also written into its manifest."""
+    opened = open_bundle(bundle)
+    shape = (1, opened.manifest.prepare.in_channels, *opened.manifest.prepare.size_hw)
+    latency = measure_latency(opened.network, shape, runtime=runtime, threads=threads, budget_s=1.0).to_dict()
+    update_manifest(bundle, latency=[latency])
+    return latency
 
 
 def load_network(run: Run) -> Network:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ghostfit.arch import Arch
+from ghostfit.config import settle
 from ghostfit.event import Event, OnEvent, ignore
 from ghostfit.run import Run
 from ghostfit.search.limits import Limits
@@ -51,6 +52,7 @@ class FitResult:
     latency: dict[str, Any]
     sentence: str
     broken_limits: dict[str, float]
+    is_stopped: bool = False
 
     @property
     def has_failed(self) -> bool:
@@ -78,11 +80,12 @@ class FitResult:
         return "\n".join(lines)
 
 
-def fit(config: FitConfig, *, on_event: OnEvent = ignore) -> FitResult:
+def fit(config: FitConfig | str | Path, *, on_event: OnEvent = ignore, **settings: Any) -> FitResult:
     """Search, train, export, test and measure; returns what is in the run folder.
 
     Ctrl-C ends the phase at hand early and goes on to the export. Raises ValueError for data or limits that can't be met.
     """
+    config = settle(FitConfig, config, settings)
     run = open_run(config, "fit")
     with interruptible() as is_stopped:
         clock = Clock(run, config.time_s, is_stopped)
@@ -113,6 +116,7 @@ def fit(config: FitConfig, *, on_event: OnEvent = ignore) -> FitResult:
         latency=latency,
         sentence=sentence,
         broken_limits=hunt.limits.violations(costs),
+        is_stopped=is_stopped(),
     )
 
 

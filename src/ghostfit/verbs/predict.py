@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from ghostfit.config import argument, option
+from ghostfit.config import argument, option, settle
 from ghostfit.event import Event, OnEvent, ignore
 from ghostfit.runtime.predict import Model, find_images, load, predict_many
 from ghostfit.vision.draw import annotate
@@ -76,8 +76,9 @@ class PredictResult:
         return "\n".join(lines)
 
 
-def predict(config: PredictConfig, *, on_event: OnEvent = ignore) -> PredictResult:
+def predict(config: PredictConfig | str | Path, *, on_event: OnEvent = ignore, **settings: Any) -> PredictResult:
     """Predict every image; one that can't be read has an error in its place. Raises ValueError when nothing is named."""
+    config = settle(PredictConfig, config, settings)
     model = load(config.bundle, runtime=config.runtime, threads=config.threads)
     paths = find_images(config.images)
     rows: list[tuple[str, Classification | str]] = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ghostfit.config import argument, option
+from ghostfit.config import argument, option, settle
 from ghostfit.event import OnEvent, ignore
 from ghostfit.run import Run
 
@@ -35,8 +35,9 @@ class ReportResult:
         return str(self.report)
 
 
-def report(config: ReportConfig, *, on_event: OnEvent = ignore) -> ReportResult:
+def report(config: ReportConfig | str | Path, *, on_event: OnEvent = ignore, **settings: Any) -> ReportResult:
     """Write the report. Raises ValueError when the folder holds no run."""
+    config = settle(ReportConfig, config, settings)
     from ghostfit.report import write_report
 
     run = Run.open(config.run)

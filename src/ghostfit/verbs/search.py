@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ghostfit.arch import Arch
-from ghostfit.config import argument, option
+from ghostfit.config import argument, option, settle
 from ghostfit.event import Event, OnEvent, ignore
 from ghostfit.run import Run
 from ghostfit.search.limits import Costs, Limits
@@ -73,6 +73,7 @@ class SearchResult:
     costs: Costs
     sentence: str
     has_failed: bool = False
+    is_stopped: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dict."""
@@ -92,11 +93,12 @@ class SearchResult:
         )
 
 
-def search(config: SearchConfig, *, on_event: OnEvent = ignore) -> SearchResult:
+def search(config: SearchConfig | str | Path, *, on_event: OnEvent = ignore, **settings: Any) -> SearchResult:
     """Search `config.data` for the best network within the limits; everything seen is kept in the run folder.
 
     Ctrl-C ends the search early with the best network so far. Raises ValueError for data or limits that can't be met.
     """
+    config = settle(SearchConfig, config, settings)
     run = open_run(config, "search")
     with interruptible() as is_stopped:
         clock = Clock(run, config.time_s, is_stopped)
@@ -114,7 +116,14 @@ def search(config: SearchConfig, *, on_event: OnEvent = ignore) -> SearchResult:
             from ghostfit.nn.pretrained import save_weights
 
             save_weights(hunt.network(found.arch), run.file("weights.safetensors"))
-    return SearchResult(run.path, found.arch, found.score.accuracy if found.score else 0.0, found.costs, sentence)
+    return SearchResult(
+        run.path,
+        found.arch,
+        found.score.accuracy if found.score else 0.0,
+        found.costs,
+        sentence,
+        is_stopped=is_stopped(),
+    )
 
 
 class Hunt:

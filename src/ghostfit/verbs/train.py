@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ghostfit.config import argument, option
+from ghostfit.config import argument, option, settle
 from ghostfit.event import Event, OnEvent, ignore
 from ghostfit.train.config import TrainConfig as LoopConfig
 from ghostfit.verbs.clock import Clock, interruptible
@@ -47,6 +47,7 @@ class TrainResult:
     val_loss: float
     num_val_images: int
     has_failed: bool = False
+    is_stopped: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dict."""
@@ -61,11 +62,12 @@ class TrainResult:
         )
 
 
-def train(config: TrainConfig, *, on_event: OnEvent = ignore) -> TrainResult:
+def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **settings: Any) -> TrainResult:
     """Train a network and keep its weights in the run folder; Ctrl-C keeps the best so far.
 
     The test split is not touched: `ghostfit export`, then `ghostfit evaluate`, tell what the shipped file is worth.
     """
+    config = settle(TrainConfig, config, settings)
     from ghostfit.nn.pretrained import save_weights
     from ghostfit.train.evaluate import evaluate
     from ghostfit.train.fit import fit
@@ -119,6 +121,7 @@ def train(config: TrainConfig, *, on_event: OnEvent = ignore) -> TrainResult:
         report["standard_error"],
         report["loss"],
         report["num_images"],
+        is_stopped=is_stopped(),
     )
 
 
