@@ -33,6 +33,6 @@ def test_measures_every_lowering():
     ],
 )
 def test_the_default_is_left_for_a_gain_that_repeats(times, wanted, monkeypatch):
-    latencies = {name: SimpleNamespace(median_ms=value) for name, value in times.items()}
+    latencies = {name: SimpleNamespace(min_ms=value) for name, value in times.items()}
     monkeypatch.setattr(choose, "measure_interleaved", lambda *args, **kwargs: latencies)
     assert choose_lowering(network(), lowerings={name: LOWERINGS[name] for name in times}).name == wanted

@@ -21,7 +21,7 @@ from ghostfit.runtime.bench import Latency, measure_interleaved
 
 __all__ = ["Choice", "choose_lowering"]
 
-MARGIN = 0.98  # the default is left for a gain of 2 % or more: medians of one file repeat within 1 to 2 %
+MARGIN = 0.98  # the default is left for a gain of 2 % or more: best times of one file repeat within 1 to 2 %
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,18 @@ def choose_lowering(
     threads: int = 1,
     budget_s: float = 0.3,
 ) -> Choice:
-    """The fastest of `lowerings` for `network`; measured in turns, about `budget_s` seconds each, at batch 1."""
+    """The fastest of `lowerings` for `network`, at batch 1; measured in turns, about `budget_s` seconds each.
+
+    Best times are compared: on a machine that does other work as well, they tell most about the files themselves.
+    """
     fused = network if network.is_fused else fuse(network)
     models: dict[str, bytes | str] = {
         name: to_onnx(fused, lowering=lowering, size_hw=size_hw) for name, lowering in lowerings.items()
     }
     shape = (1, network.arch.in_channels, *(size_hw or network.arch.size_hw))
     latencies = measure_interleaved(models, shape, runtime=runtime, threads=threads, budget_s=budget_s)
-    best = min(latencies, key=lambda name: latencies[name].median_ms)
+    best = min(latencies, key=lambda name: latencies[name].min_ms)
     default = latencies.get(DEFAULT_LOWERING)
-    if default is not None and latencies[best].median_ms > MARGIN * default.median_ms:
+    if default is not None and latencies[best].min_ms > MARGIN * default.min_ms:
         best = DEFAULT_LOWERING
     return Choice(best, lowerings[best], latencies)
