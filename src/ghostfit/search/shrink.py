@@ -78,7 +78,7 @@ class Shrinker:
     evaluator: Evaluator
     limits: Limits
     run: Run
-    num_networks: int = 24
+    num_networks: int = 16
     seed: int = 0
     evidence: list[tuple[int, dict[str, int], float, float]] = field(default_factory=list)  # phase, point, accuracy, ms
 

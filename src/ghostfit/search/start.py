@@ -42,14 +42,14 @@ def plain_start(
     stages = []
     before = aligned(32 * width)
     for out in widths:
-        first = Block(mid=before * expand, stride=2, act="hard_swish")
-        rest = tuple(Block(mid=out * expand, act="hard_swish") for _ in range(depth - 1))
+        first = Block(mid=before * expand, stride=2)
+        rest = tuple(Block(mid=out * expand) for _ in range(depth - 1))
         stages.append(Stage(out=out, blocks=(first, *rest)))
         before = out
     return Arch(
-        stem=Stem(out=aligned(32 * width), stride=stem_stride, act="hard_swish"),
+        stem=Stem(out=aligned(32 * width), stride=stem_stride),
         stages=tuple(stages),
-        head=Head(conv=2 * before, act="hard_swish"),
+        head=Head(conv=2 * before),
         num_classes=num_classes,
         size_hw=size_hw,
         in_channels=in_channels,

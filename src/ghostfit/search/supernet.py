@@ -29,7 +29,7 @@ OPENING: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.20, ("depth",)),
     (0.30, ("out", "mid", "conv", "hidden", "size", "stride")),
 )
-SHRINKING = (0.5, 0.7, 0.85)
+SHRINKING = (0.55, 0.8)
 
 Shrink = Callable[[Space, int], Space]
 
@@ -45,7 +45,7 @@ class Sandwich:
     space: Space
     shrink: Shrink | None = None
     is_wanted: Callable[[Arch], bool] | None = None
-    num_random: int = 2
+    num_random: int = 1
     label_smoothing: float = 0.1
     drop_path: float = 0.0
     evaluator: Evaluator | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghostfit.arch import Arch
+from ghostfit.nn.count import count
 from ghostfit.presets import list_presets, preset
 from ghostfit.search.limits import Costs, Limits
 from ghostfit.search.start import plain_start, widest_within
@@ -46,12 +47,14 @@ def make_outset(
     in_channels: int,
     limits: Limits,
     costs_of: Callable[[Arch], Costs],
+    most_macs: Callable[[Arch], float] = lambda arch: float("inf"),
     align: int = 16,
 ) -> Outset:
     """Choose or load the start network and open the space around it.
 
     `start` is ``auto``, a preset, or a file or run folder with an architecture; `weights` a source of
-    `ghostfit.nn.pretrained`, or empty. An automatic start is as wide as the limits allow. Raises ValueError for an unknown start.
+    `ghostfit.nn.pretrained`, or empty. An automatic start is as wide as the limits and
+    `most_macs` (of a network of its kind) allow. Raises ValueError for an unknown start.
     """
     name = _preset_of(weights) if start == "auto" and weights else start
     if weights:
@@ -73,22 +76,33 @@ def make_outset(
     if name != "auto":
         arch = named_arch(name, num_classes, size_hw, in_channels)
         return Outset(name, arch, Space.around(arch, widths=WIDTHS, expands=EXPANDS, sizes=SIZES, align=8))
-    arch = automatic_start(num_classes, size_hw, in_channels, limits, costs_of)
+    arch = automatic_start(num_classes, size_hw, in_channels, limits, costs_of, most_macs)
     space = Space.around(arch, widths=WIDTHS, expands=EXPANDS, sizes=SIZES, max_extra_depth=1, align=align)
-    return Outset("plain, as wide as the limits allow", arch, space)
+    return Outset("plain, as wide as limits and time allow", arch, space)
 
 
 def automatic_start(
-    num_classes: int, size_hw: tuple[int, int], in_channels: int, limits: Limits, costs_of: Callable[[Arch], Costs]
+    num_classes: int,
+    size_hw: tuple[int, int],
+    in_channels: int,
+    limits: Limits,
+    costs_of: Callable[[Arch], Costs],
+    most_macs: Callable[[Arch], float],
 ) -> Arch:
-    """The plain start network, as wide as the limits allow; the narrowest one when none fits (the space may still hold some)."""
+    """The plain start network, as wide as the limits and the time for training allow.
+
+    Where none is narrow enough it is the narrowest; the space around it may still hold some.
+    """
 
     def make(width: float) -> Arch:
         return plain_start(num_classes, size_hw, in_channels=in_channels, width=width)
 
-    if not limits.given():
-        return make(1.0)
-    return widest_within(make, lambda arch: not limits.violations(costs_of(arch))) or make(0.1)
+    affordable = most_macs(make(0.5))
+
+    def is_within(arch: Arch) -> bool:
+        return count(arch).macs <= affordable and not (limits.given() and limits.violations(costs_of(arch)))
+
+    return widest_within(make, is_within) or make(0.1)
 
 
 def named_arch(name: str, num_classes: int, size_hw: tuple[int, int], in_channels: int) -> Arch:

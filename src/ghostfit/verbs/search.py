@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Shares of the time limit: training the store, then looking for the network; what is left trains the network.
 SUPERNET_SHARE, SEARCH_SHARE = 0.45, 0.12
 SEARCH_ONLY_SHARES = (0.72, 0.22)
-CALIBRATION_IMAGES = 512  # for batch norm; more changes accuracies by less than their standard error (docs/LOG.md)
+CALIBRATION_IMAGES = 256  # for batch norm; more changes accuracies by less than their standard error (docs/LOG.md)
 MOST_SEARCH_IMAGES = 2000  # standard error of 1 point at 70 %
 SHORT_RUN_S = 600.0  # below it latencies are measured for a shorter time each
 LEAST_EVALUATIONS = 8
@@ -54,7 +54,7 @@ class SearchConfig(Limits):
     objective: Literal["accuracy", "loss", "params", "macs", "naswot", "zico"] = option("accuracy", "what is maximised")
     evaluations: int = option(64, "architectures to score, and as many again by random search")
     search_epochs: float = option(30.0, "passes over the training images for the shared weights, without a time limit")
-    num_random: int = option(2, "random subnets in a step of the shared weights' training")
+    num_random: int = option(1, "random subnets in a step of the shared weights' training")
     batch_size: int = option(64, "images in a step")
     augment: Literal["none", "light", "medium", "strong"] = option("medium", "strength of image augmentation")
     flip: bool = option(True, "mirror training images left to right; --no-flip for digits, text and signs")
@@ -168,6 +168,9 @@ class Hunt:
 
         began = self.clock.elapsed_s
         self.on_event(Event("space", "start", f"around {self.outset.name}"))
+        given = {"runtime": self.config.runtime, "threads": self.config.threads}
+        self.run.write_json("limits.json", {**self.limits.given(), **given})
+        self.run.write_json("start.json", {"name": self.outset.name, "arch": self.outset.start.to_dict()})
         require_feasible(self.outset.space, self.limits, self.costs, seed=self.config.seed)
         space, dropped = drop_infeasible(self.outset.space, self.limits, self.costs)
         write_log(self.run, [], dropped)
@@ -277,21 +280,28 @@ class Hunt:
         from ghostfit.verbs.outset import make_outset
 
         config = self.config
-        outset = make_outset(
-            start=config.start,
+        kept = self.run.file("start.json")
+        is_known = self.run.is_done("space") and not config.weights
+        return make_outset(
+            start=str(kept) if is_known else config.start,
             weights=config.weights,
             num_classes=len(material.dataset.class_names),
             size_hw=material.prepare.size_hw,
             in_channels=material.prepare.in_channels,
             limits=self.aim,
             costs_of=self.costs,
+            most_macs=self._most_macs(material),
         )
-        if self.run.read_json("start.json") is None:
-            self.run.write_json("start.json", {"name": outset.name, "arch": outset.start.to_dict()})
-            self.run.write_json(
-                "limits.json", {**self.limits.given(), "runtime": config.runtime, "threads": config.threads}
-            )
-        return outset
+
+    def _most_macs(self, material: Material) -> Callable[[Arch], float]:
+        """What a network may cost so that the time limit can train it."""
+        from ghostfit.verbs.afford import affordable_macs
+
+        seconds = self.clock.share_s(0.85)
+        if seconds is None:
+            return lambda arch: float("inf")
+        num_images = len(material.indices(["train", "search"]))
+        return lambda arch: affordable_macs(arch, num_images, seconds)
 
     def _prepared(self, material: Material) -> Material:
         """Images normalised as the published weights were trained with, where there are any."""

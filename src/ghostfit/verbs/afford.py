@@ -1,0 +1,47 @@
+"""How large a network the time limit can train: a large one that saw each image twice loses to a small one that learnt them.
+
+The rate of training is measured here, on the kind of network that will be trained; the passes wanted are counted in
+images of the found network's price.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+
+from ghostfit.arch import Arch
+from ghostfit.nn.build import build
+from ghostfit.nn.count import count
+
+FINAL_PASSES, SUPERNET_PASSES = 20, 12  # over the training images; fewer left both undertrained (docs/LOG.md)
+SANDWICH_PRICE = 3.0  # a step of the store in steps of the start network: the largest, a random and the smallest subnet
+BATCH, STEPS = 32, 3
+LEAST_MACS = 2_000_000  # a network below it is no longer slowed down by arithmetic
+
+
+def affordable_macs(arch: Arch, num_images: int, seconds: float) -> float:
+    """Multiply-adds a start network may have so that `seconds` suffice to train the store around it and what it finds.
+
+    `arch` is a network of its kind, trained here for a few steps to see the rate.
+    """
+    passes = FINAL_PASSES + SUPERNET_PASSES * SANDWICH_PRICE
+    return max(LEAST_MACS, train_rate(arch) * seconds / (passes * num_images))
+
+
+def train_rate(arch: Arch) -> float:
+    """Multiply-adds (of the forward pass) that a training step works off a second on this machine."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build(arch).train().to(memory_format=torch.channels_last)
+        x = torch.randn(BATCH, arch.in_channels, *arch.size_hw).contiguous(memory_format=torch.channels_last)
+        y = torch.zeros(BATCH, dtype=torch.long)
+    times = []
+    for _ in range(STEPS + 1):
+        start = time.perf_counter()
+        F.cross_entropy(network(x), y).backward()  # type: ignore[no-untyped-call]
+        network.zero_grad(set_to_none=True)
+        times.append(time.perf_counter() - start)
+    return count(arch).macs * BATCH / statistics.median(times[1:])
