@@ -15,7 +15,7 @@ from ghostfit.export.lower import LOWERINGS
 from ghostfit.export.onnx import to_onnx
 from ghostfit.export.parity import ParityError, certify
 from ghostfit.presets import preset
-from ghostfit.vision.prepare import Prepare
+from ghostfit.vision.prepare import Prepare, read_image
 
 NAMES = ("a", "b", "c")
 PREPARE = Prepare(size_hw=(32, 32), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
@@ -113,5 +113,16 @@ def test_a_chaotic_network_is_judged_by_its_own_noise(settled, photos):
         for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)):
             norm.running_var.mul_(0.2)
     prepare = Prepare(size_hw=(64, 64))
-    certificate = certify(network, to_onnx(network), photos, prepare, class_names=NAMES, tolerance=1e-7)
+    certificate = certify(network.train(), to_onnx(network), photos, prepare, class_names=NAMES, tolerance=1e-7)
+    assert network.training
     assert certificate["tolerance"] >= certificate["raw"]["max_rel"]
+
+
+@pytest.mark.slow
+def test_real_photographs(settled, real_data):
+    network = settled(preset("ghostnetv2_100", num_classes=6, size_hw=(96, 96)))
+    folders = sorted(path for path in real_data("trashnet").iterdir() if path.is_dir())
+    images = [read_image(path) for folder in folders for path in sorted(folder.glob("*.jpg"))[:3]]
+    names = [folder.name for folder in folders]
+    certificate = certify(network, to_onnx(network), images, Prepare(size_hw=(96, 96)), class_names=names)
+    assert certificate["num_images"] == 18 and certificate["raw"]["max_rel"] < 1e-4

@@ -39,13 +39,13 @@ def to_onnx(
     `size_hw` is the architecture's unless given; `lowering` is a name in `LOWERINGS` or one of your own. To measure an
     architecture, ``build(arch, is_fused=True)`` is the fastest way to a network.
     """
-    arch = network.arch
+    arch = network.arch.deployed().replace(size_hw=size_hw or network.arch.size_hw)
     if batch != "dynamic" and batch < 1:
         raise ValueError(f"batch={batch}; allowed: 1 or more, or 'dynamic'")
     lowering = lowering_of(lowering)
     dimension = "N" if batch == "dynamic" else batch
     writer = GraphWriter(lowering.block)
-    image = writer.input(INPUT, channels=arch.in_channels, size_hw=size_hw or arch.size_hw, batch=dimension)
+    image = writer.input(INPUT, channels=arch.in_channels, size_hw=arch.size_hw, batch=dimension)
     logits = write_network(writer, network if network.is_fused else fuse(network), image, lowering)
-    metadata = {"arch_id": arch.deployed().id, "lowering": json.dumps(lowering.to_dict())}
+    metadata = {"arch_id": arch.id, "lowering": json.dumps(lowering.to_dict())}
     return writer.finish(logits, OUTPUT, [dimension, arch.num_classes], metadata)

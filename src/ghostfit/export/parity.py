@@ -7,7 +7,8 @@ differ by more than single-precision arithmetic explains, there is no certificat
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import nn
 
 from ghostfit.export.graph import UNUSED
 from ghostfit.nn.build import Network
-from ghostfit.runtime.backends import Backend, open_backend
+from ghostfit.runtime.backends import open_backend
 from ghostfit.vision.decode import decode_classification
 from ghostfit.vision.prepare import Prepare, prepare_batch
 
@@ -52,42 +53,44 @@ def certify(
     if not len(images):
         raise ValueError("parity needs real images, and got none; pass some of the data set's")
     batch = prepare_batch(images, Prepare.from_dict(json.loads(json.dumps(prepare.to_dict()))))
-    input_gap = float(np.abs(batch - _prepare_by_torch(images, prepare)).max())
     wanted = _run_torch(network, batch)
     backend = open_backend(runtime, model)
-    got = np.concatenate([_run(backend, image)["logits"] for image in batch])
-    raw_gap = _gap(got, wanted["logits"])
-    stages: list[dict[str, Any]] = [
-        {"name": name, "max_rel": gap} for name, gap in _stage_gaps(model, batch, wanted).items()
-    ]
-    allowed = tolerance
+    got = np.concatenate([backend.run(image[None])["logits"] for image in batch])
+    raw_gap, allowed = _gap(got, wanted["logits"]), tolerance
     if raw_gap > tolerance:  # a network may be so ill-conditioned that torch itself is no better
         allowed = max(tolerance, NOISE_FACTOR * _noise(network, batch, wanted["logits"]))
+    stages = [{"name": name, "max_rel": gap} for name, gap in _stage_gaps(model, batch, wanted).items()]
     settings: dict[str, Any] = {"class_names": class_names, "temperature": temperature, "threshold": threshold}
-    decoded = _compare_decoded(wanted["logits"], got, allowed, settings)
     certificate = {
         "passed": True,
         "num_images": len(images),
         "tolerance": allowed,
         "runtime": f"{backend.runtime} {backend.version}",
-        "input": {"max_abs": input_gap},
+        "input": {"max_abs": float(np.abs(batch - _prepare_by_torch(images, prepare)).max())},
         "stages": stages,
         "raw": {"max_abs": float(np.abs(got - wanted["logits"]).max()), "max_rel": raw_gap},
-        "decoded": decoded,
+        "decoded": _compare_decoded(wanted["logits"], got, allowed, settings),
     }
+    _refuse_differences(certificate)
+    return certificate
+
+
+def _refuse_differences(certificate: Mapping[str, Any]) -> None:
+    allowed, raw_gap, input_gap = (
+        certificate["tolerance"],
+        certificate["raw"]["max_rel"],
+        certificate["input"]["max_abs"],
+    )
     if not input_gap <= INPUT_TOLERANCE:
         raise ParityError(f"the prepared inputs differ by {input_gap:.1e}; allowed: {INPUT_TOLERANCE:.0e}")
     if not raw_gap <= allowed:
-        first = next((stage["name"] for stage in stages if not stage["max_rel"] <= allowed), "head")
+        first = next((stage["name"] for stage in certificate["stages"] if not stage["max_rel"] <= allowed), "head")
         raise ParityError(
             f"the exported file differs from the network by {raw_gap:.1e} of its outputs' range (allowed: "
             f"{allowed:.0e}), first after {first}; the file is damaged, or the export is wrong: please report it"
         )
-    if decoded["num_different"]:
-        raise ParityError(
-            f"{decoded['num_different']} of {len(images)} images get another label from the exported file"
-        )
-    return certificate
+    if different := certificate["decoded"]["num_different"]:
+        raise ParityError(f"{different} of {certificate['num_images']} images get another label from the exported file")
 
 
 def _prepare_by_torch(images: Sequence[np.ndarray], prepare: Prepare) -> np.ndarray:
@@ -102,17 +105,25 @@ def _run_torch(network: Network, batch: np.ndarray) -> dict[str, np.ndarray]:
     """Outputs in evaluation: "logits", "stem" and one entry a block, each of all images."""
     outputs: dict[str, np.ndarray] = {}
     modules = {name: network.get_submodule(name) for name in _stage_names(network)}
-    weight = next(network.parameters())
-    was_training = network.training
     hooks = [module.register_forward_hook(_keep(outputs, name)) for name, module in modules.items()]
     try:
-        logits = network.eval()(torch.from_numpy(batch).to(weight))
+        with _evaluating(network):
+            logits = network(torch.from_numpy(batch).to(next(network.parameters())))
     finally:
-        network.train(was_training)
         for hook in hooks:
             hook.remove()
     outputs["logits"] = logits.cpu().numpy()
     return outputs
+
+
+@contextmanager
+def _evaluating(network: Network) -> Iterator[None]:
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
 
 
 def _keep(outputs: dict[str, np.ndarray], name: str) -> Any:
@@ -136,7 +147,7 @@ def _stage_gaps(model: bytes, batch: np.ndarray, wanted: Mapping[str, np.ndarray
     for info in proto.graph.output[1:]:
         info.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     backend = open_backend("onnxruntime", proto.SerializeToString())
-    rows = [_run(backend, image) for image in batch]
+    rows = [backend.run(image[None]) for image in batch]
     gaps = {}
     for name, parts in marks.items():
         got = np.full_like(wanted[name], np.nan)
@@ -145,10 +156,6 @@ def _stage_gaps(model: bytes, batch: np.ndarray, wanted: Mapping[str, np.ndarray
             got[:, [channels[place] for place in places]] = np.concatenate([row[tensor] for row in rows])[:, places]
         gaps[name] = _gap(got, wanted[name])
     return gaps
-
-
-def _run(backend: Backend, image: np.ndarray) -> dict[str, np.ndarray]:
-    return backend.run(image[None])
 
 
 def _gap(got: np.ndarray, wanted: np.ndarray) -> float:
@@ -164,7 +171,9 @@ def _noise(network: Network, batch: np.ndarray, logits: np.ndarray) -> float:
     state = {
         name: value.double() if value.is_floating_point() else value for name, value in network.state_dict().items()
     }
-    exact = torch.func.functional_call(network.eval(), state, torch.from_numpy(batch.astype(np.float64)))
+    device = next(network.parameters()).device
+    with _evaluating(network):
+        exact = torch.func.functional_call(network, state, torch.from_numpy(batch.astype(np.float64)).to(device))
     return _gap(logits, exact.cpu().numpy())
 
 
