@@ -245,3 +245,15 @@ def test_a_loader_that_gives_too_few_batches_is_an_error():
 
     with pytest.raises(ValueError, match="epoch 0 gave 6 batches, 9 were promised"):
         list(fit(small_network(), Short(0.0), None, QUICK))
+
+
+@pytest.mark.parametrize("changes", [{"epochs": 50}, {"time_s": 60.0}])
+def test_stopping_while_the_plan_is_made_leaves_everything_as_it_was(changes, run):
+    network = small_network()
+    before, calls = weights_of(network), itertools.count()
+    config = TrainConfig(batch_size=16, **changes)
+    records = list(fit(network, small_batches(), None, config, run=run, stop=lambda: next(calls) >= 3))
+    assert [record.values["text"] for record in records] == ["stopped before the first step"]
+    assert are_equal(before, weights_of(network))
+    assert not run.file("checkpoints", "train.pt").exists()
+    assert list(fit(network, small_batches(), None, TrainConfig(epochs=1, batch_size=16), run=run))[-1].step == 6

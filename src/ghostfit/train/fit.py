@@ -26,7 +26,7 @@ from ghostfit.run import Run
 from ghostfit.train.checkpoint import Checkpoints
 from ghostfit.train.config import TrainConfig
 from ghostfit.train.loop import Session, save, train, validate, write_plan
-from ghostfit.train.lr_range import find_lr, measure_step_s
+from ghostfit.train.lr_range import StoppedError, find_lr, measure_step_s
 from ghostfit.train.meter import means_of
 from ghostfit.train.optim import reference_lr
 from ghostfit.train.plan import Plan, choose_ema_decay, choose_eval_every, count_steps
@@ -99,6 +99,8 @@ def _fit(network: nn.Module, task: Task, config: TrainConfig, session: Session, 
             if not training.is_done:  # settled weights are left in the network; the last checkpoint can go on
                 network.load_state_dict(training.best.weights if training.best else training.averaged.state_dict())
             raise
+    except StoppedError:  # while the plan was made: nothing is kept, a resumed run makes it anew
+        yield session.journal.write(Record(session.phase, 0, 0, "note", {"text": "stopped before the first step"}))
     finally:
         network.eval()
         session.journal.close()
@@ -135,7 +137,7 @@ def _make_plan(network: nn.Module, task: Task, config: TrainConfig, session: Ses
     batches, val = session.batches, session.val
     step_s = left_s = None
     if config.time_s is not None:
-        step_s = measure_step_s(network, task, batches, config)
+        step_s = measure_step_s(network, task, batches, config, stop=session.stop)
         left_s = config.time_s * FIRST_SHARE - session.elapsed_s
     total = count_steps(config, len(batches), step_s=step_s, left_s=left_s)
     curve: tuple[tuple[float, float], ...] = ()
@@ -145,7 +147,7 @@ def _make_plan(network: nn.Module, task: Task, config: TrainConfig, session: Ses
     elif num_ramp_steps > 2 * RAMP_SHARE * total:
         lr, source = reference_lr(config.optimizer, config.batch_size), "the usual one, as the training is short"
     else:
-        found = find_lr(network, task, batches, config, num_ramp_steps)
+        found = find_lr(network, task, batches, config, num_ramp_steps, stop=session.stop)
         lr, curve, source = found.lr, found.curve, f"found by a range test of {num_ramp_steps} steps"
     return Plan(
         total_steps=total,

@@ -16,16 +16,15 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from ghostfit.train.config import TrainConfig
 from ghostfit.train.evaluate import device_of
-from ghostfit.train.optim import make_optimizer, reference_lr
+from ghostfit.train.optim import clip_gradient, make_optimizer, reference_lr
 from ghostfit.train.seeding import seed_step
 from ghostfit.train.task import Batch, HasState, Loader, Task
 
@@ -41,6 +40,13 @@ DIVERGED = 1.0  # the loss has doubled: the ramp ends
 NUM_PROBE_STEPS = 6  # the first two pay for allocation and are not counted
 
 
+Stop = Callable[[], bool]
+
+
+class StoppedError(Exception):
+    """A stop was asked for before the first step of a training."""
+
+
 @dataclass(frozen=True)
 class RangeTest:
     """What the ramp showed: the chosen peak rate, and (rate, smoothed change of the loss) pairs."""
@@ -49,8 +55,19 @@ class RangeTest:
     curve: tuple[tuple[float, float], ...]
 
 
-def find_lr(network: nn.Module, task: Task, batches: Loader, config: TrainConfig, num_steps: int) -> RangeTest:
-    """Find the peak rate in a ramp of `num_steps` steps. Network and task are as before when this returns."""
+def find_lr(
+    network: nn.Module,
+    task: Task,
+    batches: Loader,
+    config: TrainConfig,
+    num_steps: int,
+    *,
+    stop: Stop = lambda: False,
+) -> RangeTest:
+    """Find the peak rate in a ramp of `num_steps` steps. Network and task are as before when this ends.
+
+    Raises StoppedError when `stop` says True meanwhile.
+    """
     reference = reference_lr(config.optimizer, config.batch_size)
     low, high = (reference * factor for factor in SPAN)
     rates = [low * (high / low) ** (i / (num_steps - 1)) for i in range(num_steps)]
@@ -58,9 +75,9 @@ def find_lr(network: nn.Module, task: Task, batches: Loader, config: TrainConfig
     curve: list[tuple[float, float]] = []
     average = 0.0
     with as_before(network, task):
-        before = list(_run_steps(network, task, few, config, [0.0] * len(few)))
+        before = list(_run_steps(network, task, few, config, [0.0] * len(few), stop))
     with as_before(network, task):
-        for i, loss in enumerate(_run_steps(network, task, few, config, rates)):
+        for i, loss in enumerate(_run_steps(network, task, few, config, rates, stop)):
             change = loss / max(before[i % len(few)], 1e-6) - 1
             if not math.isfinite(change):
                 break
@@ -79,12 +96,17 @@ def choose_lr(rates: Sequence[float], changes: Sequence[float], reference: float
     return min(max(best, reference * BOUND[0]), reference * BOUND[1])
 
 
-def measure_step_s(network: nn.Module, task: Task, batches: Loader, config: TrainConfig) -> float:
-    """Seconds of a training step, data included: median of a few. Network and task are as before when this returns."""
+def measure_step_s(
+    network: nn.Module, task: Task, batches: Loader, config: TrainConfig, *, stop: Stop = lambda: False
+) -> float:
+    """Seconds of a training step, data included: median of a few. Network and task are as before when this ends.
+
+    Raises StoppedError when `stop` says True meanwhile.
+    """
     times = []
     with as_before(network, task):
         before = time.perf_counter()
-        for _ in _run_steps(network, task, _endless(batches), config, [0.0] * NUM_PROBE_STEPS):
+        for _ in _run_steps(network, task, _endless(batches), config, [0.0] * NUM_PROBE_STEPS, stop):
             now = time.perf_counter()
             times.append(now - before)
             before = now
@@ -106,7 +128,7 @@ def as_before(network: nn.Module, task: Task) -> Iterator[None]:
 
 
 def _run_steps(
-    network: nn.Module, task: Task, batches: Iterable[Batch], config: TrainConfig, rates: Sequence[float]
+    network: nn.Module, task: Task, batches: Iterable[Batch], config: TrainConfig, rates: Sequence[float], stop: Stop
 ) -> Iterator[float]:
     """Train a step at each of `rates` and yield its loss; the batches come round, each with a seed of its own."""
     optimizer = make_optimizer(network, config)
@@ -114,13 +136,15 @@ def _run_steps(
     device = device_of(network)
     network.train()
     for rate, (i, (x, y)) in zip(rates, itertools.cycle(enumerate(batches)), strict=False):
+        if stop():
+            raise StoppedError
         seed_step(config.seed, i, device)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         loss = float(task.train_step(network, x.to(device), y.to(device))["loss"])
         yield loss
         if config.clip_grad:
-            torch.nn.utils.clip_grad_norm_(parameters, config.clip_grad)
+            clip_gradient(parameters, config.clip_grad, device)
         optimizer.step()
         optimizer.zero_grad()
 
