@@ -11,9 +11,8 @@ import ghostfit as gf
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/example")
 seconds = float(sys.argv[2] if len(sys.argv) > 2 else 60)
 
-config = gf.api.TrainConfig(data="digits", arch="mobilenetv3_small_100", out=str(folder), time_s=seconds)
-print(gf.train(config).to_text())
-print(gf.export(gf.api.ExportConfig(run=str(folder))).to_text())
+print(gf.train("digits", arch="mobilenetv3_small_100", out=str(folder), time_s=seconds).to_text())
+print(gf.export(folder).to_text())
 
 model = gf.load(folder)
 dataset = gf.read_dataset("digits")

@@ -187,7 +187,8 @@ def _check(arch: Arch) -> None:
         raise ValueError("an architecture needs at least one stage and each stage at least one block")
     if arch.num_classes < 1 or arch.in_channels < 1 or min(arch.size_hw) < 1:
         raise ValueError(
-            f"num_classes={arch.num_classes}, in_channels={arch.in_channels}, size_hw={arch.size_hw}: all must be positive"
+            f"num_classes={arch.num_classes}, in_channels={arch.in_channels}, size_hw={arch.size_hw}: "
+            "all must be positive"
         )
     if arch.padding not in ("symmetric", "same"):
         raise ValueError(f"padding={arch.padding!r}; allowed: 'symmetric', 'same'")

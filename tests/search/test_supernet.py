@@ -1,4 +1,4 @@
-"""The sandwich: genes open phase by phase, every kind of subnet learns, and a resumed task goes on in the same space."""
+"""The sandwich: genes open by phase, every kind of subnet learns, and a resumed task goes on in the same space."""
 
 from __future__ import annotations
 

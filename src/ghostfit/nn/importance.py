@@ -1,7 +1,7 @@
 """Channels sorted by importance, without changing what a network computes.
 
-A subnet of a store takes the first slots of each map. When the store starts from a trained network, the channels that matter
-most should hold these slots (Once-for-all, arXiv 1908.09791, section 3.3, sorts by the L1 norm of the weights).
+A subnet of a store takes the first slots of each map. When the store starts from a trained network, the channels that
+matter most should hold these slots (Once-for-all, arXiv 1908.09791, section 3.3, sorts by the L1 norm of the weights).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Weight sharing without elastic layers: a store of tensors, and plain networks that run on slices of it.
 
-Each channel of a feature map has a slot number (`ghostfit.arch.memory_slots`). The store keeps, for every weight of a space, one tensor
-indexed by the slots of its output and input; a subnet's weight is the slice at its own slots, cut to the centre of the
-kernel. So width, depth, kernel and Ghost ratio change without moving the meaning of a channel (docs/design/slots.md).
+Each channel of a feature map has a slot number (`ghostfit.arch.memory_slots`). The store keeps, for every weight of a
+space, one tensor indexed by the slots of its output and input; a subnet's weight is the slice at its own slots, cut to
+the centre of the kernel. So width, depth, kernel and Ghost ratio change without moving the meaning of a channel
+(docs/design/slots.md).
 
 >>> from ghostfit.presets import preset
 >>> from ghostfit.space import Space
@@ -35,8 +36,8 @@ NUM_CACHED = 512  # plans and networks on the meta device kept at hand; one cost
 class Supernet(nn.Module):
     """All networks of a space in one store of weights.
 
-    ``supernet(x, arch)`` runs a subnet, with gradients into the store; in training mode its batch norm uses the batch's own
-    statistics, in eval mode the store's. ``extract`` copies a subnet out, ``put`` copies a network's weights in.
+    ``supernet(x, arch)`` runs a subnet, with gradients into the store; in training mode its batch norm uses the batch's
+    own statistics, in eval mode the store's. ``extract`` copies a subnet out, ``put`` copies a network's weights in.
     """
 
     def __init__(self, space: Space) -> None:
@@ -103,7 +104,10 @@ Index = slice | Tensor
 
 @dataclass(frozen=True)
 class Slice:
-    """Where one tensor of a subnet lies in the store: rows, columns (None: all of them) and kernel (None: not spatial)."""
+    """Where one tensor of a subnet lies in the store.
+
+    Rows, columns (None: all of them) and kernel (None: not spatial).
+    """
 
     store: str
     rows: tuple[int, ...] | None

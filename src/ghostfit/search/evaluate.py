@@ -44,8 +44,8 @@ class Score:
 class Evaluator:
     """Measures architectures: costs by counting and by the latency store, quality by the supernet's weights.
 
-    `calibration` are training images (B, C, H, W), normalised, without augmentation; `images` and `labels` the search split in batches,
-    all at the space's largest input size.
+    `calibration` are training images (B, C, H, W), normalised, without augmentation; `images` and `labels` the search
+    split in batches, all at the space's largest input size.
     """
 
     supernet: Supernet

@@ -1,9 +1,10 @@
 """Dropping choices that the evidence rules out, each with its reason.
 
-Before training: choices with which even the fastest network breaks a hard limit. During training: some networks of the current
-space are scored and timed; a Bayesian linear model over the genes' choices tells each choice's share in accuracy and in latency, and how sure that is. A
-choice is dropped when another one of its gene is worth more by `SURE` standard deviations, where worth is accuracy less
-the price of its latency, and the price is what the networks seen pay for accuracy on average.
+Before training: choices with which even the fastest network breaks a hard limit. During training: some networks of the
+current space are scored and timed; a Bayesian linear model over the genes' choices tells each choice's share in
+accuracy and in latency, and how sure that is. A choice is dropped when another one of its gene is worth more by `SURE`
+standard deviations, where worth is accuracy less the price of its latency, and the price is what the networks seen pay
+for accuracy on average.
 """
 
 from __future__ import annotations
@@ -118,7 +119,10 @@ def write_log(run: Run, old: Sequence[dict[str, Any]], new: Sequence[Dropped]) -
 def drop_by_evidence(
     space: Space, evidence: Sequence[tuple[int, dict[str, int], float, float]], phase: int
 ) -> tuple[Space, list[Dropped]]:
-    """The space without choices that others of their gene beat; `evidence` is (phase, point, accuracy, latency in ms)."""
+    """The space without choices that others of their gene beat.
+
+    `evidence` is (phase, point, accuracy, latency in ms).
+    """
     model = GeneModel.fit(space, evidence)
     log = []
     for gene in space.open_genes():

@@ -91,7 +91,9 @@ def widest_within(
     high: float = 4.0,
     steps: int = 7,
 ) -> Arch | None:
-    """The widest of the networks ``make(factor)`` that `is_within` accepts, by bisection; None when even `low` is too wide.
+    """The widest of the networks ``make(factor)`` that `is_within` accepts, by bisection.
+
+    None when even `low` is too wide.
 
     >>> widest_within(lambda f: plain_start(10, (32, 32), width=f), lambda arch: arch.stages[0].out <= 96).stages[0].out
     96

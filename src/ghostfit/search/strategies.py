@@ -1,7 +1,7 @@
 """Strategies propose architectures and learn from what they are told: NSGA-II and TPE by Optuna, and random search.
 
-All work by ask and tell, on disk: a strategy opened again on the same journal goes on where it was. The sampler's seed is
-derived from the run's seed and the trial number, so a resumed study asks what an uninterrupted one would have asked.
+All work by ask and tell, on disk: a strategy opened again on the same journal goes on where it was. The sampler's seed
+is derived from the run's seed and the trial number, so a resumed study asks what an uninterrupted one would have asked.
 
 Sources: NSGA-II with constraint domination, Deb et al. 2002; TPE, arXiv 2304.11127; Optuna, arXiv 1907.10902.
 """
@@ -40,7 +40,10 @@ class Strategy(Protocol):
         ...
 
     def tell(self, number: int, quality: float, cost: float, violation: float) -> None:
-        """Result of proposal `number`: `quality` (more is better), `cost` (less is better), `violation` (0: within limits)."""
+        """Result of proposal `number`.
+
+        `quality`: more is better; `cost`: less is better; `violation`: 0 is within the limits.
+        """
         ...
 
 

@@ -117,7 +117,10 @@ class Study:
             strategy.tell(proposal.number, evaluation.quality or 0.0, main_cost(self.limits, evaluation.costs), excess)
 
     def evaluate(self, arch: Arch, origin: str, *, known: Evaluation | None = None) -> Evaluation:
-        """Measure one network and write its line; `known` is an earlier result of another origin for the same network."""
+        """Measure one network and write its line.
+
+        `known` is an earlier result of another origin for the same network.
+        """
         start = time.perf_counter()
         costs = known.costs if known else self.evaluator.costs(arch)
         is_feasible = not self.limits.violations(costs)

@@ -1,8 +1,9 @@
 """Training of the store: sandwich rule and in-place distillation over phases that open, then shrink, the space.
 
-Each step trains the largest network of the current space on the labels, then the smallest and some random ones on the largest one's
-softened scores (BigNAS, arXiv 2003.11142). Genes open up one group after another (Once-for-all, arXiv 1908.09791); once all
-are open, choices that the evidence rules out are dropped (`ghostfit.search.shrink`), each with its reason.
+Each step trains the largest network of the current space on the labels, then the smallest and some random ones on the
+largest one's softened scores (BigNAS, arXiv 2003.11142). Genes open up one group after another (Once-for-all, arXiv
+1908.09791); once all are open, choices that the evidence rules out are dropped (`ghostfit.search.shrink`), each with
+its reason.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ Shrink = Callable[[Space, int], Space]
 class Sandwich:
     """The supernet's task for the training loop: a `Task` with state.
 
-    `shrink` is called at each share of `SHRINKING` with the space and the number of the phase and returns the smaller space.
-    `is_wanted` tells whether a random subnet is worth training (say, near the latency limit); a few draws are made until one is.
+    `shrink` is called at each share of `SHRINKING` with the space and the number of the phase and returns the smaller
+    space. `is_wanted` tells whether a random subnet is worth training (say, near the latency limit); a few draws are
+    made until one is.
     """
 
     space: Space
@@ -114,7 +116,10 @@ class Sandwich:
         self.shrunk += 1
 
     def _sample(self, space: Space) -> list[Arch]:
-        """The largest, then the smallest and random ones, each once. Draws from the global generator, which the loop seeds."""
+        """The largest, then the smallest and random ones, each once.
+
+        Draws from the global generator, which the loop seeds.
+        """
         archs = [space.largest()]
         if space.open_genes():
             archs.append(space.smallest())

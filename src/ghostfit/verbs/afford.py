@@ -1,4 +1,6 @@
-"""How large a network the time limit can train: a large one that saw each image twice loses to a small one that learnt them.
+"""How large a network the time limit can train.
+
+A large one that saw each image twice loses to a small one that learnt them.
 
 The rate of training is measured here, on the kind of network that will be trained; the passes wanted are counted in
 images of the found network's price.

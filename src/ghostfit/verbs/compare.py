@@ -1,4 +1,4 @@
-"""Whether search paid: the found network beside what takes no search, with the same weights and within the same limits."""
+"""Whether search paid: the found network beside what takes no search, with equal weights and within equal limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INHERITED = "inherited weights"
 
 
 def hand_made(space: Space, start: Arch) -> list[tuple[str, Arch]]:
-    """Networks that a person would try: the start, and the start with all widths scaled alike; (origin, arch) of each."""
+    """(origin, arch) of networks that a person would try: the start, and the start with all widths scaled alike."""
     if start in space:
         base = space.encode(start)
         found = [("start", start)]
@@ -61,7 +61,10 @@ def sentence_of(rows: Sequence[dict[str, Any]], limits: Limits) -> str:
     if gain <= 0:
         return f"Search did not pay: {text}."
     if gain < error:
-        return f"Search paid too little to be sure of: {text}; the difference is below its standard error of {100 * error:.1f} points."
+        return (
+            f"Search paid too little to be sure of: {text}; "
+            f"the difference is below its standard error of {100 * error:.1f} points."
+        )
     return f"Search paid: {text}."
 
 

@@ -63,7 +63,10 @@ class EvaluateResult:
 
 
 def evaluate(config: EvaluateConfig | str | Path, *, on_event: OnEvent = ignore, **settings: Any) -> EvaluateResult:
-    """Score a bundle on the images of `config.data`, matched by class name. Raises ValueError for classes it does not know."""
+    """Score a bundle on the images of `config.data`, matched by class name.
+
+    Raises ValueError for classes that the bundle does not know.
+    """
     config = settle(EvaluateConfig, config, settings)
     from ghostfit.data.readers import read_dataset
 
@@ -73,7 +76,8 @@ def evaluate(config: EvaluateConfig | str | Path, *, on_event: OnEvent = ignore,
     unknown = sorted(set(dataset.class_names) - set(names))
     if unknown:
         raise ValueError(
-            f"{config.data} has classes that the bundle does not know: {', '.join(unknown)}; it knows: {', '.join(names)}"
+            f"{config.data} has classes that the bundle does not know: {', '.join(unknown)}; "
+            f"it knows: {', '.join(names)}"
         )
     split = config.split or ("test" if "test" in dataset.given else "all")
     if split != "all" and split not in dataset.given:

@@ -51,7 +51,8 @@ class ExportResult:
         return (
             f"bundle   {self.bundle}\n"
             f"parity   passed on {self.parity['num_images']} images\n"
-            f"latency  {latency['median_ms']:.3f} ms median, {latency['p90_ms']:.3f} ms p90 ({latency['runtime']}, {latency['threads']} thread)"
+            f"latency  {latency['median_ms']:.3f} ms median, {latency['p90_ms']:.3f} ms p90 "
+            f"({latency['runtime']}, {latency['threads']} thread{'s' * (latency['threads'] != 1)})"
         )
 
 

@@ -1,4 +1,4 @@
-"""The last phases of a run: export with a parity certificate, the test of the shipped file, and its latency beside the presets."""
+"""The last phases of a run: a certified export, the test of the shipped file, and its latency beside the presets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FOUND = "found"
 
 
 def ship(run: Run, network: Network, material: Material, on_event: OnEvent) -> Path:
-    """Phase ``export``: calibrate on the validation split, write the bundle, certify it against torch on real images."""
+    """Phase ``export``: calibrate on the validation split, write the bundle, certify it on real images."""
     path = run.file(BUNDLE)
     if run.is_done("export") and path.exists():
         return path
@@ -71,7 +71,7 @@ def ship(run: Run, network: Network, material: Material, on_event: OnEvent) -> P
 
 
 def score_test_split(run: Run, bundle: Path, material: Material, on_event: OnEvent) -> dict[str, Any]:
-    """Phase ``test``: the shipped file on the test split, read here for the first and only time; written to ``test.json``."""
+    """Phase ``test``: the shipped file on the test split, read here for the only time; kept in ``test.json``."""
     if run.is_done("test"):
         return dict(run.read_json("test.json"))
     began = time.perf_counter()

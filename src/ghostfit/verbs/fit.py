@@ -71,7 +71,8 @@ class FitResult:
             f"test accuracy  {100 * self.accuracy:.1f} % ± {100 * self.standard_error:.1f} "
             f"({self.num_test_images} images, one seed)",
             f"latency        {latency['median_ms']:.3f} ms median, {latency['p90_ms']:.3f} ms p90 "
-            f"({latency['runtime']}, {latency['threads']} thread{'s' * (latency['threads'] != 1)}, {latency['device']})",
+            f"({latency['runtime']}, {latency['threads']} thread{'s' * (latency['threads'] != 1)}, "
+            f"{latency['device']})",
             self.sentence,
             *(f"over the limit: {name} by {excess:.3g}" for name, excess in self.broken_limits.items()),
             f"bundle         {self.bundle}",
@@ -83,7 +84,8 @@ class FitResult:
 def fit(config: FitConfig | str | Path, *, on_event: OnEvent = ignore, **settings: Any) -> FitResult:
     """Search, train, export, test and measure; returns what is in the run folder.
 
-    Ctrl-C ends the phase at hand early and goes on to the export. Raises ValueError for data or limits that can't be met.
+    Ctrl-C ends the phase at hand early and goes on to the export. Raises ValueError for data or limits that can't be
+    met.
     """
     config = settle(FitConfig, config, settings)
     run = open_run(config, "fit")
@@ -121,9 +123,9 @@ def fit(config: FitConfig | str | Path, *, on_event: OnEvent = ignore, **setting
 
 
 def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material]:
-    """Phase ``train``: the found network from inherited weights, on the training and the search split; validated on ``val``.
+    """Phase ``train``: the found network from inherited weights, on the training and the search split.
 
-    Returns the network with the weights that are kept, and the images at its size.
+    Validated on ``val``. Returns the network with the weights that are kept, and the images at its size.
     """
     from ghostfit.nn.pretrained import load_weights, save_weights
     from ghostfit.train.fit import fit as train

@@ -101,9 +101,9 @@ def read_material(
     on_event: OnEvent,
     format: str | None = None,
 ) -> Material:
-    """Read, check for identical and broken images, divide and decode `data`; what was found is written to ``data.json``.
+    """Read, check for identical and broken images, divide and decode `data`.
 
-    Raises ValueError for data that nothing can be learnt from.
+    What was found is written to ``data.json``. Raises ValueError for data that nothing can be learnt from.
     """
     began = time.perf_counter()
     on_event(Event("data", "start", f"reading {data}"))

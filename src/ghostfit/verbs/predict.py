@@ -77,7 +77,10 @@ class PredictResult:
 
 
 def predict(config: PredictConfig | str | Path, *, on_event: OnEvent = ignore, **settings: Any) -> PredictResult:
-    """Predict every image; one that can't be read has an error in its place. Raises ValueError when nothing is named."""
+    """Predict every image; one that can't be read has an error in its place.
+
+    Raises ValueError when nothing is named.
+    """
     config = settle(PredictConfig, config, settings)
     model = load(config.bundle, runtime=config.runtime, threads=config.threads)
     paths = find_images(config.images)

@@ -1,4 +1,4 @@
-"""``ghostfit search``: the best architecture within the limits, with its inherited weights, and what it was compared with."""
+"""``ghostfit search``: the best architecture within the limits, its inherited weights, and what it is compared with."""
 
 from __future__ import annotations
 
@@ -88,8 +88,9 @@ class SearchResult:
     def to_text(self) -> str:
         """For a terminal."""
         return (
-            f"found {self.arch.id}: {100 * self.accuracy:.1f} % with inherited weights, {self.costs.latency_ms:.3f} ms, "
-            f"{self.costs.macs / 1e6:.1f} M MACs, {self.costs.params / 1e6:.2f} M parameters\n{self.sentence}\nrun: {self.run}"
+            f"found {self.arch.id}: {100 * self.accuracy:.1f} % with inherited weights, "
+            f"{self.costs.latency_ms:.3f} ms, {self.costs.macs / 1e6:.1f} M MACs, "
+            f"{self.costs.params / 1e6:.2f} M parameters\n{self.sentence}\nrun: {self.run}"
         )
 
 
@@ -240,7 +241,7 @@ class Hunt:
             self.on_event(Event("supernet", "done", f"{len(task.space.open_genes())} genes are still open"))
 
     def study_space(self, share: float) -> tuple[Evaluation, list[dict[str, Any]]]:
-        """Phase ``search``: the strategy's evaluations, then as many random ones, and the networks that need no search."""
+        """Phase ``search``: the strategy's evaluations, as many random ones, and networks that need no search."""
         from ghostfit.search.study import best
         from ghostfit.verbs.compare import hand_made, rows_of
 

@@ -1,4 +1,4 @@
-"""``ghostfit train``: one architecture on labelled images, from scratch, from published weights or from a search's run."""
+"""``ghostfit train``: one architecture on labelled images, from scratch, published weights or a search's run."""
 
 from __future__ import annotations
 
