@@ -189,3 +189,18 @@ def test_the_range_test_is_not_repeated(uninterrupted):
     plan = Run(uninterrupted).read_json("plan-train.json")
     assert "range test" not in "".join(notes[1:])
     assert CONFIG.lr == "auto" and plan["lr_from"]
+
+
+def test_the_memory_of_a_plateau_is_resumed(tmp_path):
+    def end(stops):
+        run = new_run(tmp_path / f"run{len(stops)}")
+        config = TrainConfig(epochs=8, batch_size=16, lr=1e-3, schedule="plateau", checkpoint_s=1e9)
+        for stop_step in (*stops, 10**6):
+            network, left = small_network(), iter(range(stop_step, -1, -1))
+            stop = lambda n=left: next(n) <= 1  # noqa: E731
+            list(fit(network, small_batches(), small_val(24), config, task=Counting(), run=run, stop=stop))
+        return [line["lr"] for line in run.records("metrics.jsonl") if line["kind"] == "epoch"]
+
+    rates = end(())
+    assert rates[5] == pytest.approx(0.3 * rates[1]), "the loss of this task never falls"
+    assert end((20, 13)) == rates

@@ -173,6 +173,7 @@ def _finish(training: Training, session: Session, is_stopped: bool) -> Iterator[
     """Choose the weights that are kept and load them into the network; unless it was stopped, the training is done."""
     network, text = training.network, "kept the weights of the last step"
     values = means_of(training.epoch_sums) if training.epoch_sums else {}
+    facts: dict[str, float] = {}
     if session.val is None:
         weights = training.averaged.state_dict()
     else:
@@ -187,10 +188,12 @@ def _finish(training: Training, session: Session, is_stopped: bool) -> Iterator[
         if best is not None and best.metric > kept.metric + best.standard_error:
             kept, text = best, f"kept the weights of step {best.step}, clearly better than the last"
         weights = kept.weights
-        yield session.write(training, "epoch", {**values, "lr": training.lr})
+        if not is_stopped:  # a resumed run would record the epoch again
+            yield session.write(training, "epoch", {**values, "lr": training.lr})
         text += f": {training.task.metric} {kept.metric:.4f}"
+        facts = {training.task.metric: kept.metric, "val_loss": kept.loss}
     network.load_state_dict(weights)
     if not is_stopped:
         training.is_done = True
         yield from save(training, session)
-    yield session.write(training, "note", {"text": text})
+    yield session.write(training, "note", {"text": text, **facts})

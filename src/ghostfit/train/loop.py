@@ -67,7 +67,7 @@ def train(training: Training, session: Session) -> Generator[Record, None, bool]
                 is_epoch_end = training.batch == training.plan.steps_per_epoch
                 is_stopped = session.stop()
                 is_last = training.step >= training.plan.total_steps or _is_time_up(training, session)
-                is_saving = is_stopped or _is_save_due(session, training, is_epoch_end)
+                is_saving = not is_last and (is_stopped or _is_save_due(session, training, is_epoch_end))
                 if meter.is_due or is_epoch_end or is_saving or is_last:
                     if not _is_sound(training, meter, is_thorough=is_saving or is_last):
                         break
