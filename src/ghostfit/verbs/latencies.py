@@ -20,4 +20,4 @@ def export_fresh(arch: Arch) -> bytes:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return to_onnx(build(arch.deployed()).eval())
+        return to_onnx(build(arch.deployed(), is_fused=True))
