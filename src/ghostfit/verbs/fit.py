@@ -187,8 +187,6 @@ def _train_config(config: FitConfig, time_s: float | None) -> TrainConfig:
     """The training's own settings; under a time limit the epochs follow from it."""
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
     values["time_s"] = time_s
-    if config.weights and config.layer_decay == 1.0:
-        values["layer_decay"] = 0.9  # lower rates for early layers, whose weights are the most general
     return TrainConfig(**values)
 
 

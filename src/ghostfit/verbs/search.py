@@ -321,14 +321,12 @@ class Hunt:
         from ghostfit.train.config import TrainConfig
 
         config = self.config
-        is_pretrained = self.outset.network is not None
         return TrainConfig(
             epochs=None if config.time_s else config.search_epochs,
             time_s=self.clock.share_s(share) if config.time_s else None,
             batch_size=config.batch_size,
             augment=config.augment,
             label_smoothing=0.1,
-            layer_decay=0.9 if is_pretrained else 1.0,
             seed=config.seed,
         )
 
