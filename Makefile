@@ -10,7 +10,7 @@ demo: .venv/train.stamp
 	rm -rf runs/demo
 	$(BIN)/ghostfit fit digits --latency-ms 1 --time $(TIME) --out runs/demo
 	@echo "report to open: $(CURDIR)/runs/demo/report.html"
-	@echo "try it:         $(BIN)/ghostfit evaluate runs/demo digits"
+	@echo "compare it:     $(BIN)/ghostfit bench runs/demo presets"
 
 test: lint
 	$(BIN)/pytest -m "not slow and not gpu and not ray"
