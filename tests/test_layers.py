@@ -15,7 +15,7 @@ import ghostfit
 SOURCE = Path(ghostfit.__file__).parent
 
 # Rooms from the ground up; a room may import itself and those named. A file directly in the package is its own room.
-VALUES = {"arch", "config", "event", "extras", "presets", "rooms", "run", "space"}
+VALUES = {"arch", "config", "counting", "event", "extras", "presets", "rooms", "run", "space"}
 TORCH_FREE = {"vision", "runtime", "report", *VALUES}
 MAY_IMPORT = {
     **dict.fromkeys(VALUES, VALUES),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ghostfit.arch import Arch
-from ghostfit.nn.count import count
+from ghostfit.counting import count
 from ghostfit.presets import list_presets, preset
 
 # Millions of parameters and MACs at 224: the papers' tables, with timm 1.0.31 for the digits; V3 in the form that runs.

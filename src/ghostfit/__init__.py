@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from ghostfit.arch import Head as Head
     from ghostfit.arch import Stage as Stage
     from ghostfit.arch import Stem as Stem
+    from ghostfit.counting import count as count
     from ghostfit.data.readers import read_dataset as read_dataset
     from ghostfit.data.split import make_splits as make_splits
     from ghostfit.nn.build import build as build
-    from ghostfit.nn.count import count as count
     from ghostfit.nn.fuse import fuse as fuse
     from ghostfit.nn.pretrained import load_pretrained as load_pretrained
     from ghostfit.nn.sharing import Supernet as Supernet
@@ -56,7 +56,7 @@ HOMES = {
     "data.readers": ("read_dataset",),
     "data.split": ("make_splits",),
     "nn.build": ("build",),
-    "nn.count": ("count",),
+    "counting": ("count",),
     "nn.fuse": ("fuse",),
     "nn.pretrained": ("load_pretrained",),
     "nn.sharing": ("Supernet",),

@@ -18,7 +18,6 @@ EXTRA_OF = {
     "tensorboard": "track",
     "wandb": "track",
     "openvino": "openvino",
-    "ray": "ray",
 }
 
 

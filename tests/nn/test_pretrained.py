@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from ghostfit.arch import Arch
+from ghostfit.counting import count
 from ghostfit.nn.build import build
-from ghostfit.nn.count import count
 from ghostfit.nn.fuse import deploy, fuse
 from ghostfit.nn.pretrained import load_pretrained, load_weights, prepare_of, save_weights
 from ghostfit.presets import list_presets, preset

@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ghostfit.arch import Arch, Stage
+from ghostfit.counting import count
 from ghostfit.presets import preset
 from ghostfit.report import write_report
-from ghostfit.report.cost import block_costs
 from ghostfit.vision.metrics import classification_report
 
 CLASSES = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
@@ -106,8 +106,7 @@ def _evaluations(rng: random.Random, start: Arch, num: int) -> list[dict[str, An
         arch = start if origin == "start" else vary(start, rng)
         if origin.startswith("preset:"):
             arch = preset(origin.removeprefix("preset:"), num_classes=start.num_classes, size_hw=start.size_hw)
-        costs = block_costs(arch)
-        macs, params = sum(cost.macs for cost in costs), sum(cost.params for cost in costs)
+        macs, params = count(arch).macs, count(arch).params
         latency = (macs / 1e6) ** 0.75 * 0.13 * rng.lognormvariate(0, 0.18) + 0.35
         skill = {"nsga2": 0.035 * number / len(origins), "random": -0.015}.get(origin, 0.0)
         accuracy = 0.88 - 0.30 * math.exp(-latency / 1.3) + skill + rng.gauss(0, 0.012)
@@ -281,7 +280,7 @@ def _thumbnail(rng: random.Random) -> str:
 
 
 def _block_time(rng: random.Random, arch: Arch, latency_ms: float) -> list[dict[str, Any]]:
-    weights = {cost.name: (cost.macs + 4e5) * rng.uniform(0.6, 1.6) for cost in block_costs(arch)}
+    weights = {cost.name: (cost.macs + 4e5) * rng.uniform(0.6, 1.6) for cost in count(arch).by_block}
     total = sum(weights.values())
     return [{"block": n, "ms": latency_ms * w / total, "share": w / total} for n, w in weights.items()]
 

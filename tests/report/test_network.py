@@ -5,9 +5,9 @@ from xml.etree import ElementTree
 import pytest
 
 from ghostfit.arch import Arch, Block, Head, Stage, Stem
+from ghostfit.counting import count
 from ghostfit.presets import list_presets, preset
 from ghostfit.report import draw_network
-from ghostfit.report.cost import block_costs
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -55,7 +55,7 @@ def test_what_a_block_is_made_of() -> None:
 
 def test_times_get_a_column() -> None:
     arch = preset("ghostnet_050")
-    times = {cost.name: 1.0 for cost in block_costs(arch)}
+    times = {cost.name: 1.0 for cost in count(arch).by_block}
     shown = texts(draw_network(arch, time_ms=times))
     assert "time" in shown
     assert shown.count(f"{100 / len(times):.1f}%") >= len(times)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ghostfit.arch import Arch
-from ghostfit.nn.count import count
+from ghostfit.counting import count
 from ghostfit.nn.sharing import Supernet
 from ghostfit.runtime.bench import Latency
 from ghostfit.search.evaluate import Evaluator

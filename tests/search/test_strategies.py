@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import small_space
 
-from ghostfit.nn.count import count
+from ghostfit.counting import count
 from ghostfit.search.strategies import STRATEGIES, Strategy, open_strategy
 
 

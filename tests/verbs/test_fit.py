@@ -109,9 +109,7 @@ def test_the_other_verbs_read_the_run(done: FitResult, shapes: Path, tmp_path: P
     assert gf.bench((str(done.bundle),), budget_s=0.05).rows[0][1].median_ms > 0
 
 
-def test_an_infeasible_limit_is_explained_before_training(
-    shapes: Path, quick: dict[str, Any], tmp_path: Path
-) -> None:
+def test_an_infeasible_limit_is_explained_before_training(shapes: Path, quick: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no network of this space meets the limits: latency_ms"):
         fit(FitConfig(data=str(shapes), out=str(tmp_path / "run"), **{**quick, "latency_ms": 1e-5}))
     assert not (tmp_path / "run" / "metrics.jsonl").exists()

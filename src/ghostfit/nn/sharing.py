@@ -17,7 +17,7 @@ True
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -43,7 +43,7 @@ class Supernet(nn.Module):
     def __init__(self, space: Space) -> None:
         super().__init__()
         self.space = space
-        self._plans: OrderedDict[tuple[str, float], tuple[Network, dict[str, Slice]]] = OrderedDict()
+        self._plans: OrderedDict[tuple[str, float, bool], tuple[Network, dict[str, Slice]]] = OrderedDict()
         shapes, sources = _store_shapes(space)
         for name, (shape, is_buffer) in shapes.items():
             tensor = torch.zeros(shape)
@@ -56,17 +56,13 @@ class Supernet(nn.Module):
 
     def forward(self, x: Tensor, arch: Arch, *, drop_path: float = 0.0) -> Tensor:
         """Class scores (logits) of the subnet `arch`. x: (B, in_channels, H, W), float, normalised."""
-        network, _ = self._plan(arch, drop_path)
-        network.train(self.training)
-        return cast(Tensor, functional_call(network, self.take(arch, drop_path=drop_path), (x,)))
+        network, parts = self._plan(arch, drop_path, self.training)
+        return cast(Tensor, functional_call(network, self._slices(parts), (x,)))
 
-    def take(self, arch: Arch, *, drop_path: float = 0.0) -> dict[str, Tensor]:
-        """Parameters and buffers of the subnet `arch`, by name: parameters are slices of the store, buffers copies."""
-        _, plan = self._plan(arch, drop_path)
-        return {
-            name: part.take(self._tensor(part.store)).clone() if part.is_buffer else part.take(self._tensor(part.store))
-            for name, part in plan.items()
-        }
+    def take(self, arch: Arch) -> dict[str, Tensor]:
+        """Parameters and buffers of the subnet `arch`, by name: slices of the store."""
+        _, parts = self._plan(arch, 0.0, False)
+        return self._slices(parts)
 
     @torch.no_grad()
     def extract(self, arch: Arch) -> Network:
@@ -80,20 +76,26 @@ class Supernet(nn.Module):
     @torch.no_grad()
     def put(self, network: Network) -> None:
         """Copy the weights of `network`, whose arch must fit the store, to their slots; other slots keep theirs."""
-        _, plan = self._plan(network.arch, 0.0)
+        _, parts = self._plan(network.arch, 0.0, False)
         tensors = dict(_named_tensors(network))
-        for name, part in plan.items():
+        for name, part in parts.items():
             part.put(self._tensor(part.store), tensors[name])
 
-    def _plan(self, arch: Arch, drop_path: float) -> tuple[Network, dict[str, Slice]]:
-        key = (arch.id, drop_path)
+    def _plan(self, arch: Arch, drop_path: float, is_training: bool) -> tuple[Network, dict[str, Slice]]:
+        """The subnet on the meta device, and where its tensors lie; in training its norms keep no statistics."""
+        key = (arch.id, drop_path, is_training)
         if key not in self._plans:
-            network = build(arch, device="meta", drop_path=drop_path)
+            network = build(arch, device="meta", drop_path=drop_path).train(is_training)
+            if is_training:
+                _drop_statistics(network)
             self._plans[key] = (network, plan(network))
             if len(self._plans) > NUM_CACHED:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(key)
         return self._plans[key]
+
+    def _slices(self, parts: Mapping[str, Slice]) -> dict[str, Tensor]:
+        return {name: part.take(self._tensor(part.store)) for name, part in parts.items()}
 
     def _tensor(self, name: str) -> Tensor:
         return cast(Tensor, getattr(self, _key(name)))
@@ -229,6 +231,14 @@ def _store_shapes(space: Space) -> tuple[dict[str, tuple[tuple[int, ...], bool]]
         if has_grown:
             sources.append(arch)
     return shapes, sources[::-1]
+
+
+def _drop_statistics(network: nn.Module) -> None:
+    """Batch norm by the batch's own statistics, which nobody keeps: they belong to one subnet only."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = module.num_batches_tracked = None
 
 
 def _named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

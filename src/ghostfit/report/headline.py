@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ghostfit.report.cost import block_costs
+from ghostfit import counting
 from ghostfit.report.markup import Markup, join, tag
 from ghostfit.report.read import RunData, as_dict
 from ghostfit.report.sections.spent import NAMES, total_seconds
@@ -77,9 +77,8 @@ def _notice(run: RunData) -> Markup | None:
 
 def _tiles(run: RunData) -> Markup:
     chosen, latency = run.chosen, measured_latency(run)
-    costs = block_costs(run.arch) if run.arch else ()
-    macs = sum(cost.macs for cost in costs) or (chosen.macs if chosen else None)
-    params = sum(cost.params for cost in costs) or (chosen.params if chosen else None)
+    counts = counting.count(run.arch) if run.arch else chosen
+    macs, params = (counts.macs, counts.params) if counts else (None, None)
     num_bytes = run.bundle_bytes or (chosen.size_bytes if chosen else None)
     memory = chosen.memory_bytes if chosen else None
     total = total_seconds(run)

@@ -11,8 +11,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ghostfit import counting
 from ghostfit.arch import Arch, Block
-from ghostfit.report.cost import block_costs
 from ghostfit.report.markup import Markup, join, pixels, tag
 from ghostfit.report.style import palette
 from ghostfit.report.svg import CHAR, WIDE, text
@@ -132,12 +132,12 @@ def _number(num: int, thing: str) -> str:
 
 
 def _rows(arch: Arch, time_ms: Mapping[str, float]) -> list[_Row]:
-    costs = {cost.name: cost for cost in block_costs(arch)}
+    costs = {cost.name: cost for cost in counting.count(arch).by_block}
     all_macs, all_ms = sum(cost.macs for cost in costs.values()) or 1, sum(time_ms.values()) or 1.0
 
     def row(name: str, title: str, block: str, maps: tuple[_Maps | None, _Maps], chips: list[tuple[str, str]]) -> _Row:
         cost, ms = costs[name], time_ms.get(name)
-        height, width = cost.size_hw
+        _, height, width = cost.out
         note = f"{height}×{width}"
         words = [f"{title or block}: output {maps[1].channels} channels, {note}", ", ".join(chip for _, chip in chips)]
         words.append(f"{count(cost.macs)} MACs ({percent(cost.macs / all_macs)}), {count(cost.params)} parameters")

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ghostfit.arch import Arch
+from ghostfit.counting import count
 from ghostfit.data.loader import resize
 from ghostfit.nn.build import Network, build
-from ghostfit.nn.count import count
 from ghostfit.nn.sharing import Supernet, recalibrate
 from ghostfit.search.latency import LatencyStore
 from ghostfit.search.limits import Costs

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from ghostfit.arch import Arch
+from ghostfit.counting import count
 from ghostfit.nn.build import build
-from ghostfit.nn.count import count
 
 FINAL_PASSES, SUPERNET_PASSES = 20, 12  # over the training images; fewer left both undertrained (docs/LOG.md)
 SANDWICH_PRICE = 3.0  # a step of the store in steps of the start network: the largest, a random and the smallest subnet

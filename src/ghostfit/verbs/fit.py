@@ -19,7 +19,7 @@ from ghostfit.search.limits import Limits
 from ghostfit.train.config import TrainConfig
 from ghostfit.verbs.clock import Clock, interruptible
 from ghostfit.verbs.finish import bench_bundle, score_test_split, ship
-from ghostfit.verbs.material import Material, read_material
+from ghostfit.verbs.material import Material, check_input, read_material
 from ghostfit.verbs.runs import open_run
 from ghostfit.verbs.search import SEARCH_SHARE, SUPERNET_SHARE, Hunt, SearchConfig
 
@@ -88,7 +88,7 @@ def fit(config: FitConfig | str | Path, *, on_event: OnEvent = ignore, **setting
     met.
     """
     config = settle(FitConfig, config, settings)
-    run = open_run(config, "fit")
+    run = open_run(config, "fit", lambda: check_input(config))
     with interruptible() as is_stopped:
         clock = Clock(run, config.time_s, is_stopped)
         material = read_material(
@@ -153,7 +153,7 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
         material.evaluating(["val"]),
         train_config,
         run=run,
-        teacher=_teacher(hunt, train_config, material),
+        teacher=_teacher(train_config, material),
         class_weights=_class_weights(material, train_config),
         stop=clock.deadline(None),
     )
@@ -202,7 +202,7 @@ def _with_drops(network: Network, config: TrainConfig) -> Network:
     return dropping
 
 
-def _teacher(hunt: Hunt, config: TrainConfig, material: Material) -> Any:
+def _teacher(config: TrainConfig, material: Material) -> Any:
     if not config.teacher:
         return None
     from ghostfit.train.distill import load_teacher

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -120,6 +120,13 @@ def read_material(
     counts = ", ".join(f"{name} {count}" for name, count in splits.counts().items())
     on_event(Event("data", "done", f"{len(dataset)} images of {len(dataset.class_names)} classes: {counts}"))
     return material
+
+
+def check_input(config: Any) -> None:
+    """Raise ValueError, or name the missing extra, for what can be seen to be wrong before a run begins."""
+    import torch  # noqa: F401 - searching and training need it, and a run without it would end at once
+
+    read_dataset(config.data, format=config.format or None)
 
 
 def decode(dataset: Dataset, prepare: Prepare, on_event: OnEvent) -> CachedImages:

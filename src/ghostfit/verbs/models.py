@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ghostfit.config import option
+from ghostfit.counting import count
 from ghostfit.event import OnEvent, ignore
-from ghostfit.nn.count import count
 from ghostfit.presets import list_presets, preset
 
 

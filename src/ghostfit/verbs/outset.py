@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghostfit.arch import Arch
-from ghostfit.nn.count import count
+from ghostfit.counting import count
 from ghostfit.presets import list_presets, preset
 from ghostfit.search.limits import Costs, Limits
 from ghostfit.search.start import plain_start, widest_within

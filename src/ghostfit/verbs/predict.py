@@ -12,7 +12,7 @@ from PIL import Image
 
 from ghostfit.config import argument, option, settle
 from ghostfit.event import Event, OnEvent, ignore
-from ghostfit.runtime.predict import Model, find_images, load, predict_many
+from ghostfit.runtime.predict import find_images, load, predict_many
 from ghostfit.vision.draw import annotate
 from ghostfit.vision.prepare import ImageError, read_image
 from ghostfit.vision.results import Classification
@@ -88,12 +88,12 @@ def predict(config: PredictConfig | str | Path, *, on_event: OnEvent = ignore, *
     for number, (path, result) in enumerate(predict_many(model, paths), start=1):
         rows.append((str(path), str(result) if isinstance(result, ImageError) else result))
         if config.draw and isinstance(result, Classification):
-            _draw(model, path, result, Path(config.draw), number)
+            _draw(path, result, Path(config.draw), number)
         on_event(Event("predict", "progress", path.name, number, len(paths)))
     return PredictResult(tuple(rows))
 
 
-def _draw(model: Model, path: Path, result: Classification, folder: Path, number: int) -> None:
+def _draw(path: Path, result: Classification, folder: Path, number: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{path.stem}.jpg"
     if target.exists():

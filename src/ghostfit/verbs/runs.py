@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,17 @@ from ghostfit.run import Run
 FREE_TO_CHANGE = ("out", "resume", "time_s", "data")  # settings that a resumed run may be given anew
 
 
-def open_run(config: Any, verb: str) -> Run:
+def open_run(config: Any, verb: str, check: Callable[[], object] = lambda: None) -> Run:
     """The run folder of `config`: new, or with ``resume`` the one that is there.
 
-    Without ``out`` it is ``runs/NAME`` after the data, with a number when that is taken; resuming takes the latest of
-    these. Raises ValueError when a resumed run was started by another verb or with other settings.
+    A new one is made only once `check` has passed, so that wrong input leaves no folder. Without ``out`` it is
+    ``runs/NAME`` after the data, with a number when that is taken; resuming takes the latest of these. Raises
+    ValueError when a resumed run was started by another verb or with other settings.
     """
     path = Path(config.out) if config.out else _default_path(config.data, config.resume)
     if not config.resume or not (path / "run.json").is_file():
+        if not (path / "run.json").is_file():
+            check()
         return Run.create(path, verb, to_dict(config), config.seed)
     run = Run.open(path)
     info = run.read_json("run.json")

@@ -16,7 +16,7 @@ from ghostfit.run import Run
 from ghostfit.search.limits import Costs, Limits
 from ghostfit.space import Space
 from ghostfit.verbs.clock import Clock, interruptible
-from ghostfit.verbs.material import Material, read_material
+from ghostfit.verbs.material import Material, check_input, read_material
 from ghostfit.verbs.runs import open_run
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def search(config: SearchConfig | str | Path, *, on_event: OnEvent = ignore, **s
     Ctrl-C ends the search early with the best network so far. Raises ValueError for data or limits that can't be met.
     """
     config = settle(SearchConfig, config, settings)
-    run = open_run(config, "search")
+    run = open_run(config, "search", lambda: check_input(config))
     with interruptible() as is_stopped:
         clock = Clock(run, config.time_s, is_stopped)
         material = read_material(

@@ -11,7 +11,7 @@ from ghostfit.config import argument, option, settle
 from ghostfit.event import Event, OnEvent, ignore
 from ghostfit.train.config import TrainConfig as LoopConfig
 from ghostfit.verbs.clock import Clock, interruptible
-from ghostfit.verbs.material import Material, read_material
+from ghostfit.verbs.material import Material, check_input, read_material
 from ghostfit.verbs.runs import open_run
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **set
     from ghostfit.verbs.training import forward
     from ghostfit.vision.metrics import classification_report
 
-    run = open_run(config, "train")
+    run = open_run(config, "train", lambda: check_input(config))
     with interruptible() as is_stopped:
         clock = Clock(run, config.time_s, is_stopped)
         size_hw = config.size_hw or _own_size_hw(config.arch)

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from ghostfit.arch import Arch, Block, Head, Stage, Stem
+from ghostfit.counting import count, operations
 from ghostfit.nn.build import build
-from ghostfit.nn.count import count, operations
 from ghostfit.presets import list_presets, preset
 
 
