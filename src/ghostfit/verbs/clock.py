@@ -13,6 +13,7 @@ from typing import Any
 
 from ghostfit.run import Run
 
+ENDING_SHARE, ENDING_LEAST_S, ENDING_MOST_S = 0.06, 12.0, 60.0  # export, test, bench and report
 NOTE_EVERY_S = 5.0  # what a kill can lose of the time that counts
 
 
@@ -60,6 +61,11 @@ class Clock:
         if time.monotonic() - self._noted >= NOTE_EVERY_S:
             self._noted = time.monotonic()
             self.run.write_json("clock.json", {"seconds": round(self.elapsed_s, 3)})
+
+
+def ending_s(limit_s: float | None) -> float:
+    """Seconds that a time limit keeps for what follows the last training."""
+    return min(max(ENDING_SHARE * (limit_s or 0.0), ENDING_LEAST_S), ENDING_MOST_S)
 
 
 @contextmanager

@@ -44,8 +44,8 @@ def rows_of(found: Evaluation, evaluations: Sequence[Evaluation], strategy: str)
     return rows
 
 
-def sentence_of(rows: Sequence[dict[str, Any]], limits: Limits) -> str:
-    """One sentence that says whether search paid, as far as the search split can tell."""
+def sentence_of(rows: Sequence[dict[str, Any]], limits: Limits, how: str = "with shared weights") -> str:
+    """One sentence that says whether search paid, as far as the images that `rows` were scored on can tell."""
     found, others = rows[0], [row for row in rows[1:] if row["accuracy"] is not None]
     within = "within the limits" if limits.given() else "without limits"
     if found["accuracy"] is None or not others:
@@ -56,7 +56,7 @@ def sentence_of(rows: Sequence[dict[str, Any]], limits: Limits) -> str:
     error = (found["standard_error"] ** 2 + rival["standard_error"] ** 2) ** 0.5
     text = (
         f"{100 * found['accuracy']:.1f} % at {found['latency_ms']:.3f} ms against {100 * rival['accuracy']:.1f} % at "
-        f"{rival['latency_ms']:.3f} ms of the best alternative ({rival['name']}), {within}, with shared weights"
+        f"{rival['latency_ms']:.3f} ms of the best alternative ({rival['name']}), {within}, {how}"
     )
     if gain <= 0:
         return f"Search did not pay: {text}."

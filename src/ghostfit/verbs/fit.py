@@ -12,26 +12,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ghostfit.arch import Arch
-from ghostfit.config import settle
+from ghostfit.config import option, settle
 from ghostfit.event import Event, OnEvent, ignore
 from ghostfit.run import Run
 from ghostfit.search.limits import Limits
 from ghostfit.train.config import TrainConfig
-from ghostfit.verbs.clock import Clock, interruptible
+from ghostfit.verbs.clock import Clock, ending_s, interruptible
 from ghostfit.verbs.finish import bench_bundle, score_test_split, ship
 from ghostfit.verbs.material import Material, check_input, read_material
+from ghostfit.verbs.rivals import compare_trained
 from ghostfit.verbs.runs import open_run
 from ghostfit.verbs.search import SEARCH_SHARE, SUPERNET_SHARE, Hunt, SearchConfig
 
 if TYPE_CHECKING:
     from ghostfit.nn.build import Network
 
-ENDING_SHARE = (0.06, 12.0, 60.0)  # of the time limit for export, test, bench and report; least and most seconds
-
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig(SearchConfig, TrainConfig):
     """Settings of the whole: the limits, the search, and the training of the network that it finds."""
+
+    compare: bool = option(
+        False, "also train what a person would have taken, at the same latency on as many images; takes thrice the time"
+    )
 
     def __post_init__(self) -> None:
         Limits.__post_init__(self)
@@ -102,6 +105,8 @@ def fit(config: FitConfig | str | Path, *, on_event: OnEvent = ignore, **setting
         hunt = Hunt(config, run, clock, material, on_event)
         found, sentence = hunt.search(SUPERNET_SHARE, SEARCH_SHARE)
         network, material = train_found(hunt, found.arch, clock)
+        if config.compare:
+            sentence = compare_trained(hunt, network, material, _train_config(config, None))
         bundle = ship(run, network, material, on_event)
         report = score_test_split(run, bundle, material, on_event)
         latency = bench_bundle(run, bundle, config.runtime, config.threads, on_event)
@@ -139,9 +144,8 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
         load_weights(network, read_weights(run))
         return network.eval(), material
     on_event(Event("train", "start", f"network {arch.id}"))
-    least_s, most_s = ENDING_SHARE[1:]
-    reserve_s = min(max(ENDING_SHARE[0] * (config.time_s or 0.0), least_s), most_s)
-    train_config = _train_config(config, clock.share_s(1.0, reserve_s=reserve_s))
+    reserve_s = ending_s(config.time_s)
+    train_config = _train_config(config, clock.share_s(1 / 3 if config.compare else 1.0, reserve_s=reserve_s))
     batches = material.training(
         ["train", "search"], batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
     )

@@ -149,7 +149,8 @@ class Hunt:
         from ghostfit.verbs.compare import sentence_of
 
         sentence = sentence_of(rows, self.limits)
-        self.run.write_json("paid.json", {"sentence": sentence, "rows": rows})
+        if not self.run.is_done("compare"):  # which adds to it
+            self.run.write_json("paid.json", {"sentence": sentence, "rows": rows})
         self.run.write_json("arch.json", found.arch.to_dict())
         return found, sentence
 

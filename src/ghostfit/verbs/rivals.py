@@ -1,0 +1,125 @@
+"""``fit --compare``: what a person would have taken at the same latency, trained on as many images, from scratch.
+
+Rivals are the start network and the published preset that has most arithmetic to offer, both scaled in width until
+they are as fast as the found network. They are validated, never tested: the test split is read once, for the found one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ghostfit.arch import Arch
+from ghostfit.counting import count
+from ghostfit.event import Event
+from ghostfit.presets import preset
+from ghostfit.search.start import scale_width, widest_within
+from ghostfit.train.config import TrainConfig
+from ghostfit.verbs.clock import ending_s
+from ghostfit.verbs.compare import sentence_of
+
+if TYPE_CHECKING:
+    from ghostfit.nn.build import Network
+    from ghostfit.search.limits import Costs
+    from ghostfit.verbs.material import Material
+    from ghostfit.verbs.search import Hunt
+
+PRESETS = ("mobilenetv3_small_100", "mobilenetv4_conv_small", "ghostnet_100")
+TRAINED = "trained, equal images"
+TOLERANCE = 1.02  # of the found network's latency: what two measurements of one file differ by
+
+
+def compare_trained(hunt: Hunt, found: Network, material: Material, config: TrainConfig) -> str:
+    """Phase ``compare``: train the rivals as `found` was trained; returns the sentence, completes ``paid.json``."""
+    run, on_event = hunt.run, hunt.on_event
+    paid = run.read_json("paid.json")
+    if run.is_done("compare"):
+        return str(paid["sentence"])
+    began = hunt.clock.elapsed_s
+    on_event(Event("compare", "start", "training what a person would have taken"))
+    costs = hunt.costs(found.arch)
+    rows = [_row("found", found, material, costs)]
+    found_rivals = list(rivals(hunt, costs.latency_ms))
+    for number, (name, arch) in enumerate(found_rivals):
+        seconds = hunt.clock.share_s(1 / (len(found_rivals) - number), reserve_s=ending_s(hunt.config.time_s))
+        network, own = train_rival(hunt, name, arch, dataclasses.replace(config, time_s=seconds))
+        rows.append(_row(name, network, own, hunt.costs(arch)))
+    sentence = sentence_of(rows, hunt.limits, "trained on as many images, one seed")
+    run.write_json("paid.json", {"sentence": sentence, "rows": [*rows, *paid["rows"]]})
+    run.finish("compare", seconds=round(hunt.clock.elapsed_s - began, 1))
+    on_event(Event("compare", "done", sentence))
+    return sentence
+
+
+def rivals(hunt: Hunt, latency_ms: float) -> Iterator[tuple[str, Arch]]:
+    """Name and architecture of each rival that can be made as fast as `latency_ms`."""
+    start = hunt.outset.start
+
+    def fitted(arch: Arch) -> Arch | None:
+        return widest_within(
+            lambda factor: scale_width(arch, factor),
+            lambda scaled: hunt.costs(scaled).latency_ms <= TOLERANCE * latency_ms,
+            low=0.05,
+        )
+
+    own = fitted(start)
+    if own is not None:
+        yield "start network, width-scaled", own
+    scaled = {
+        name: arch
+        for name in PRESETS
+        if (arch := fitted(preset(name, start.num_classes, start.size_hw, start.in_channels).deployed())) is not None
+    }
+    if scaled:
+        name = max(scaled, key=lambda name: count(scaled[name]).macs)
+        yield f"{name}, width-scaled", scaled[name]
+
+
+def train_rival(hunt: Hunt, name: str, arch: Arch, config: TrainConfig) -> tuple[Network, Material]:
+    """A rival trained from scratch, and the images at its size.
+
+    For as many steps as the found network, or fewer where the time limit of `config` comes first.
+    """
+    import torch
+
+    from ghostfit.nn.build import build
+    from ghostfit.train.fit import fit
+    from ghostfit.verbs.training import forward
+
+    steps = hunt.run.read_json("plan-train.json")["total_steps"]
+    material = hunt.material.at(dataclasses.replace(hunt.material.prepare, size_hw=arch.size_hw), hunt.on_event)
+    batches = material.training(
+        ["train", "search"], batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
+    )
+    torch.manual_seed(config.seed)
+    network = build(arch, drop_path=config.drop_path, dropout=config.dropout)
+    settings = dataclasses.replace(config, epochs=steps / len(batches), teacher="")
+    records = fit(
+        network,
+        batches,
+        material.evaluating(["val"]),
+        settings,
+        run=hunt.run,
+        phase=f"compare:{name}",
+        stop=hunt.clock.deadline(None),
+    )
+    forward(records, hunt.on_event)
+    return network.eval(), material
+
+
+def _row(name: str, network: Network, material: Material, costs: Costs) -> dict[str, Any]:
+    from ghostfit.train.evaluate import evaluate
+    from ghostfit.vision.metrics import classification_report
+
+    report = classification_report(*evaluate(network, material.evaluating(["val"])), material.dataset.class_names)
+    return {
+        "name": name,
+        "arch_id": network.arch.id,
+        "accuracy": report["accuracy"],
+        "standard_error": report["standard_error"],
+        "latency_ms": costs.latency_ms,
+        "macs": costs.macs,
+        "params": costs.params,
+        "how": TRAINED,
+    }
