@@ -18,7 +18,10 @@ from ghostfit.arch import Arch
 from ghostfit.counting import count
 from ghostfit.nn.build import build
 
-FINAL_PASSES, SUPERNET_PASSES = 20, 12  # over the training images; fewer left both undertrained (docs/LOG.md)
+# What the found network and the store should see: so many passes over a small set, so many images of a large one.
+# Choices, not measurements: 200,000 images take small networks most of the way on CIFAR-10 (docs/LOG.md).
+FINAL_PASSES, FINAL_IMAGES = 20, 200_000
+SUPERNET_PASSES, SUPERNET_IMAGES = 12, 60_000
 SANDWICH_PRICE = 3.0  # a step of the store in steps of the start network: the largest, a random and the smallest subnet
 BATCH, STEPS = 32, 3
 LEAST_MACS = 2_000_000  # a network below it is no longer slowed down by arithmetic
@@ -29,8 +32,9 @@ def affordable_macs(arch: Arch, num_images: int, seconds: float) -> float:
 
     `arch` is a network of its kind, trained here for a few steps to see the rate.
     """
-    passes = FINAL_PASSES + SUPERNET_PASSES * SANDWICH_PRICE
-    return max(LEAST_MACS, train_rate(arch) * seconds / (passes * num_images))
+    final = min(FINAL_PASSES * num_images, FINAL_IMAGES)
+    shared = min(SUPERNET_PASSES * num_images, SUPERNET_IMAGES)
+    return max(LEAST_MACS, train_rate(arch) * seconds / (final + SANDWICH_PRICE * shared))
 
 
 def train_rate(arch: Arch) -> float:

@@ -19,10 +19,11 @@ from ghostfit.search.limits import Limits
 from ghostfit.train.config import TrainConfig
 from ghostfit.verbs.clock import Clock, ending_s, interruptible
 from ghostfit.verbs.finish import bench_bundle, score_test_split, ship
-from ghostfit.verbs.material import Material, check_input, read_material
+from ghostfit.verbs.material import LEARNT, Material, check_input, material_of
 from ghostfit.verbs.rivals import compare_trained
 from ghostfit.verbs.runs import open_run
 from ghostfit.verbs.search import SEARCH_SHARE, SUPERNET_SHARE, Hunt, SearchConfig
+from ghostfit.verbs.training import class_weights_of, forward, teacher_of
 
 if TYPE_CHECKING:
     from ghostfit.nn.build import Network
@@ -94,14 +95,7 @@ def fit(config: FitConfig | str | Path, *, on_event: OnEvent = ignore, **setting
     run = open_run(config, "fit", lambda: check_input(config))
     with interruptible() as is_stopped:
         clock = Clock(run, config.time_s, is_stopped)
-        material = read_material(
-            config.data,
-            size_hw=config.size_hw,
-            seed=config.seed,
-            run=run,
-            on_event=on_event,
-            format=config.format or None,
-        )
+        material = material_of(config, run, on_event)
         hunt = Hunt(config, run, clock, material, on_event)
         found, sentence = hunt.search(SUPERNET_SHARE, SEARCH_SHARE)
         network, material = train_found(hunt, found.arch, clock)
@@ -147,7 +141,7 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
     reserve_s = ending_s(config.time_s)
     train_config = _train_config(config, clock.share_s(1 / 3 if config.compare else 1.0, reserve_s=reserve_s))
     batches = material.training(
-        ["train", "search"], batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
+        LEARNT, batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
     )
     network = _with_drops(network, train_config)
     began = clock.elapsed_s
@@ -157,11 +151,10 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
         material.evaluating(["val"]),
         train_config,
         run=run,
-        teacher=_teacher(train_config, material),
-        class_weights=_class_weights(material, train_config),
+        teacher=teacher_of(train_config, material),
+        class_weights=class_weights_of(train_config, material, LEARNT),
         stop=clock.deadline(None),
     )
-    from ghostfit.verbs.training import forward
 
     forward(records, on_event)
     save_weights(network, run.file("weights.safetensors"))
@@ -204,22 +197,3 @@ def _with_drops(network: Network, config: TrainConfig) -> Network:
     dropping.load_state_dict(network.state_dict())
     dropping.prepare = network.prepare
     return dropping
-
-
-def _teacher(config: TrainConfig, material: Material) -> Any:
-    if not config.teacher:
-        return None
-    from ghostfit.train.distill import load_teacher
-
-    return load_teacher(config.teacher, num_classes=len(material.dataset.class_names), prepare=material.prepare)
-
-
-def _class_weights(material: Material, config: TrainConfig) -> Any:
-    if config.class_weights == "none":
-        return None
-    import numpy as np
-
-    from ghostfit.train.tasks.classify import balanced_weights
-
-    labels = material.labels[material.indices(["train", "search"])]
-    return balanced_weights(np.bincount(labels, minlength=len(material.dataset.class_names)).tolist())

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SMALLEST_SIDE = 32  # pixels; below it five halvings leave nothing
 LARGEST_SIDE = 224  # the size that published mobile networks are drawn for; larger on request
 EVAL_BATCH = 128
+LEARNT = ("train", "search")  # splits that a final training learns from: the search is over by then
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,18 @@ class Material:
     def indices(self, names: Sequence[str]) -> list[int]:
         """Samples of the splits called `names` whose images could be decoded."""
         return [index for name in names for index in getattr(self.splits, name) if self.cached.valid[index]]
+
+
+def material_of(config: Any, run: Run, on_event: OnEvent) -> Material:
+    """What the data settings of a verb's `config` mean, for its `run`."""
+    return read_material(
+        config.data,
+        size_hw=config.size_hw,
+        seed=config.seed,
+        run=run,
+        on_event=on_event,
+        format=config.format or None,
+    )
 
 
 def read_material(

@@ -18,6 +18,8 @@ from ghostfit.search.start import scale_width, widest_within
 from ghostfit.train.config import TrainConfig
 from ghostfit.verbs.clock import ending_s
 from ghostfit.verbs.compare import sentence_of
+from ghostfit.verbs.material import LEARNT
+from ghostfit.verbs.training import forward
 
 if TYPE_CHECKING:
     from ghostfit.nn.build import Network
@@ -85,12 +87,11 @@ def train_rival(hunt: Hunt, name: str, arch: Arch, config: TrainConfig) -> tuple
 
     from ghostfit.nn.build import build
     from ghostfit.train.fit import fit
-    from ghostfit.verbs.training import forward
 
     steps = hunt.run.read_json("plan-train.json")["total_steps"]
     material = hunt.material.at(dataclasses.replace(hunt.material.prepare, size_hw=arch.size_hw), hunt.on_event)
     batches = material.training(
-        ["train", "search"], batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
+        LEARNT, batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
     )
     torch.manual_seed(config.seed)
     network = build(arch, drop_path=config.drop_path, dropout=config.dropout)

@@ -16,8 +16,9 @@ from ghostfit.run import Run
 from ghostfit.search.limits import Costs, Limits
 from ghostfit.space import Space
 from ghostfit.verbs.clock import Clock, interruptible
-from ghostfit.verbs.material import Material, check_input, read_material
+from ghostfit.verbs.material import LEARNT, Material, check_input, material_of
 from ghostfit.verbs.runs import open_run
+from ghostfit.verbs.training import forward
 
 if TYPE_CHECKING:
     from ghostfit.nn.build import Network
@@ -103,14 +104,7 @@ def search(config: SearchConfig | str | Path, *, on_event: OnEvent = ignore, **s
     run = open_run(config, "search", lambda: check_input(config))
     with interruptible() as is_stopped:
         clock = Clock(run, config.time_s, is_stopped)
-        material = read_material(
-            config.data,
-            size_hw=config.size_hw,
-            seed=config.seed,
-            run=run,
-            on_event=on_event,
-            format=config.format or None,
-        )
+        material = material_of(config, run, on_event)
         hunt = Hunt(config, run, clock, material, on_event)
         found, sentence = hunt.search(*SEARCH_ONLY_SHARES)
         if not run.file("weights.safetensors").exists():
@@ -215,7 +209,6 @@ class Hunt:
         from ghostfit.search.shrink import Shrinker
         from ghostfit.search.supernet import Sandwich
         from ghostfit.train.fit import fit
-        from ghostfit.verbs.training import forward
 
         config, clock = self.config, self.clock
         is_done = self.run.is_done("supernet")
@@ -302,7 +295,7 @@ class Hunt:
         seconds = self.clock.share_s(0.85)
         if seconds is None:
             return lambda arch: float("inf")
-        num_images = len(material.indices(["train", "search"]))
+        num_images = len(material.indices(LEARNT))
         return lambda arch: affordable_macs(arch, num_images, seconds)
 
     def _prepared(self, material: Material) -> Material:

@@ -11,8 +11,9 @@ from ghostfit.config import argument, option, settle
 from ghostfit.event import Event, OnEvent, ignore
 from ghostfit.train.config import TrainConfig as LoopConfig
 from ghostfit.verbs.clock import Clock, interruptible
-from ghostfit.verbs.material import Material, check_input, read_material
+from ghostfit.verbs.material import LEARNT, Material, check_input, read_material
 from ghostfit.verbs.runs import open_run
+from ghostfit.verbs.training import class_weights_of, forward, teacher_of
 
 if TYPE_CHECKING:
     from ghostfit.arch import Arch
@@ -71,7 +72,6 @@ def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **set
     from ghostfit.nn.pretrained import save_weights
     from ghostfit.train.evaluate import evaluate
     from ghostfit.train.fit import fit
-    from ghostfit.verbs.training import forward
     from ghostfit.vision.metrics import classification_report
 
     run = open_run(config, "train", lambda: check_input(config))
@@ -89,7 +89,7 @@ def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **set
         records = fit(
             network,
             material.training(
-                ["train", "search"],
+                LEARNT,
                 batch_size=config.batch_size,
                 augment=config.augment,
                 flip=config.flip,
@@ -98,8 +98,8 @@ def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **set
             material.evaluating(["val"]),
             loop_config,
             run=run,
-            teacher=_teacher(config, material),
-            class_weights=_class_weights(config, material),
+            teacher=teacher_of(config, material),
+            class_weights=class_weights_of(config, material, LEARNT),
             stop=clock.deadline(None),
         )
         forward(records, on_event)
@@ -158,22 +158,3 @@ def _own_size_hw(name: str) -> tuple[int, int] | None:
     from ghostfit.arch import Arch
 
     return Arch.from_json(path.read_text(encoding="utf-8", errors="replace")).size_hw
-
-
-def _teacher(config: TrainConfig, material: Material) -> Any:
-    if not config.teacher:
-        return None
-    from ghostfit.train.distill import load_teacher
-
-    return load_teacher(config.teacher, num_classes=len(material.dataset.class_names), prepare=material.prepare)
-
-
-def _class_weights(config: TrainConfig, material: Material) -> Any:
-    if config.class_weights == "none":
-        return None
-    import numpy as np
-
-    from ghostfit.train.tasks.classify import balanced_weights
-
-    labels = material.labels[material.indices(["train", "search"])]
-    return balanced_weights(np.bincount(labels, minlength=len(material.dataset.class_names)).tolist())

@@ -1,14 +1,20 @@
-"""From a training's records to events."""
+"""What the verbs that train have in common: events from records, the teacher, weights of classes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ghostfit.event import Event, OnEvent
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ghostfit.train.config import TrainConfig
     from ghostfit.train.records import Record
+    from ghostfit.verbs.material import Material
 
 
 def forward(records: Iterable[Record], on_event: OnEvent) -> None:
@@ -26,3 +32,22 @@ def forward(records: Iterable[Record], on_event: OnEvent) -> None:
         progress = values.get("progress")
         if isinstance(progress, float):
             on_event(Event(record.phase, "progress", ", ".join(parts), progress, 1.0, values))
+
+
+def teacher_of(config: TrainConfig, material: Material) -> nn.Module | None:
+    """The network that `config` names as a teacher, for images as `material` prepares them."""
+    if not config.teacher:
+        return None
+    from ghostfit.train.distill import load_teacher
+
+    return load_teacher(config.teacher, num_classes=len(material.dataset.class_names), prepare=material.prepare)
+
+
+def class_weights_of(config: TrainConfig, material: Material, names: Sequence[str]) -> Tensor | None:
+    """(num_classes,) weights in the loss, from the class counts of the splits called `names`."""
+    if config.class_weights == "none":
+        return None
+    from ghostfit.train.tasks.classify import balanced_weights
+
+    labels = material.labels[material.indices(names)]
+    return balanced_weights(np.bincount(labels, minlength=len(material.dataset.class_names)).tolist())
