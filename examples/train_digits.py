@@ -11,7 +11,8 @@ import ghostfit as gf
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/example")
 seconds = float(sys.argv[2] if len(sys.argv) > 2 else 60)
 
-print(gf.train("digits", arch="mobilenetv3_small_100", out=str(folder), time_s=seconds).to_text())
+# A mirrored digit is no digit: flip=False.
+print(gf.train("digits", arch="mobilenetv3_small_100", out=str(folder), time_s=seconds, flip=False).to_text())
 print(gf.export(folder).to_text())
 
 model = gf.load(folder)
