@@ -143,9 +143,20 @@ class Study:
 
 
 def best(evaluations: Iterable[Evaluation]) -> Evaluation | None:
-    """The feasible evaluation of the highest quality; among equals the one of lower loss, then of lower latency."""
+    """The feasible evaluation of the highest quality.
+
+    Where quality is accuracy, those within a standard error of the highest can't be told apart by it: of these, the
+    one of the lowest loss, which is the steadier figure.
+    """
     scored = [e for e in evaluations if e.is_feasible and e.score is not None and e.quality is not None]
-    return max(scored, key=lambda e: (e.quality, -e.score.loss, -e.costs.latency_ms), default=None)  # type: ignore[union-attr]
+    first = max(scored, key=lambda e: (e.quality, -e.score.loss, -e.costs.latency_ms), default=None)  # type: ignore[union-attr]
+    if first is None or first.score is None or first.quality != first.score.accuracy:
+        return first
+    least = first.quality - first.score.standard_error
+    return min(
+        (e for e in scored if e.quality is not None and e.quality >= least),
+        key=lambda e: (e.score.loss, e.costs.latency_ms),  # type: ignore[union-attr]
+    )
 
 
 def pareto_front(evaluations: Iterable[Evaluation]) -> list[Evaluation]:

@@ -21,20 +21,21 @@ from ghostfit.nn.build import build
 # What the found network and the store should see: so many passes over a small set, so many images of a large one.
 # Choices, not measurements: 200,000 images take small networks most of the way on CIFAR-10 (docs/LOG.md).
 FINAL_PASSES, FINAL_IMAGES = 20, 200_000
-SUPERNET_PASSES, SUPERNET_IMAGES = 12, 60_000
-SANDWICH_PRICE = 3.0  # a step of the store in steps of the start network: the largest, a random and the smallest subnet
+SUPERNET_PASSES, SUPERNET_IMAGES = 16, 80_000
+# In steps of the largest network: a step of the store (the largest, a random and the smallest), of the found network.
+SANDWICH_PRICE, FOUND_PRICE = 1.6, 0.6
 BATCH, STEPS = 32, 3
 LEAST_MACS = 2_000_000  # a network below it is no longer slowed down by arithmetic
 
 
 def affordable_macs(arch: Arch, num_images: int, seconds: float) -> float:
-    """Multiply-adds a start network may have so that `seconds` suffice to train the store around it and what it finds.
+    """Multiply-adds of the largest network, so that `seconds` suffice to train the store and what is found in it.
 
     `arch` is a network of its kind, trained here for a few steps to see the rate.
     """
     final = min(FINAL_PASSES * num_images, FINAL_IMAGES)
     shared = min(SUPERNET_PASSES * num_images, SUPERNET_IMAGES)
-    return max(LEAST_MACS, train_rate(arch) * seconds / (final + SANDWICH_PRICE * shared))
+    return max(LEAST_MACS, train_rate(arch) * seconds / (FOUND_PRICE * final + SANDWICH_PRICE * shared))
 
 
 def train_rate(arch: Arch) -> float:

@@ -27,8 +27,10 @@ def hand_made(space: Space, start: Arch) -> list[tuple[str, Arch]]:
     most = max(len(space.choices(gene)) for gene, _ in space.genes)
     for share in [number / max(most - 1, 1) for number in range(most)]:
         found.append(("width", space.decode(_scaled(space, base, share))))
-    unique = {arch.id: (origin, arch) for origin, arch in reversed(found)}
-    return list(unique.values())[::-1]
+    unique: dict[str, tuple[str, Arch]] = {}
+    for origin, arch in found:
+        unique.setdefault(arch.id, (origin, arch))
+    return list(unique.values())
 
 
 def rows_of(found: Evaluation, evaluations: Sequence[Evaluation], strategy: str) -> list[dict[str, Any]]:
