@@ -8,7 +8,7 @@ TIME ?= 4m
 # A whole run on the handwritten digits that scikit-learn ships: no download, about 5 minutes on two cores.
 demo: .venv/train.stamp
 	rm -rf runs/demo
-	$(BIN)/ghostfit fit digits --latency-ms 1 --time $(TIME) --out runs/demo
+	$(BIN)/ghostfit fit digits --latency-ms 1 --no-flip --time $(TIME) --out runs/demo
 	@echo "report to open: $(CURDIR)/runs/demo/report.html"
 	@echo "compare it:     $(BIN)/ghostfit bench runs/demo presets"
 

@@ -171,6 +171,9 @@ def _processor_name() -> str:
 
 
 def _git_commit() -> str | None:
+    """Commit of the checkout that this package lies in; None when it is installed somewhere else."""
+    if not (Path(__file__).parents[2] / ".git").exists():
+        return None
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"],

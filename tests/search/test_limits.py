@@ -8,7 +8,7 @@ import pytest
 from helpers import small_evaluator, small_space
 
 from ghostfit.search.evaluate import OBJECTIVES
-from ghostfit.search.limits import LIMIT_UNITS, Costs, Limits, require_feasible
+from ghostfit.search.limits import LIMIT_UNITS, Costs, Limits, find_feasible
 from ghostfit.search.shrink import drop_infeasible
 
 COSTS = Costs(params=2_000_000, macs=50_000_000, size_bytes=8_000_000, memory_bytes=3_000_000, latency_ms=4.0)
@@ -33,8 +33,8 @@ def test_an_infeasible_limit_shows_the_least_that_was_found(tmp_path: Path) -> N
     evaluator, space = small_evaluator(tmp_path), small_space()
     least = evaluator.costs(space.smallest()).latency_ms
     with pytest.raises(ValueError, match=r"latency_ms 1e-06 \(the least found in this space is 0\.3"):
-        require_feasible(space, Limits(latency_ms=1e-6), evaluator.costs)
-    require_feasible(space, Limits(latency_ms=least * 1.01), evaluator.costs)
+        find_feasible(space, Limits(latency_ms=1e-6), evaluator.costs)
+    assert find_feasible(space, Limits(latency_ms=least * 1.01), evaluator.costs) in space
 
 
 def test_choices_beyond_the_limits_are_dropped_with_their_reason(tmp_path: Path) -> None:

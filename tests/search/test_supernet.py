@@ -50,7 +50,7 @@ def test_the_space_shrinks_once_at_each_share() -> None:
     task = Sandwich(small_space(), shrink=shrink)
     supernet = Supernet(small_space())
     for progress in (0.0, SHRINKING[0], SHRINKING[0] + 0.01, SHRINKING[1], 0.99, 1.0):
-        task.progress = progress
+        task.begin_step(progress)
         task.train_step(supernet, torch.randn(2, 3, 32, 32), torch.arange(2))
     assert calls == list(range(len(SHRINKING))) and task.space.choices("size") == (32,)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from safetensors.numpy import load_file
 
 import ghostfit as gf
 from ghostfit.api import FitConfig
+from ghostfit.event import ignore
 from ghostfit.run import Run
 from ghostfit.runtime.bundle import open_bundle
 from ghostfit.verbs.fit import FitResult, fit
+from ghostfit.verbs.material import read_material
 
 QUICK: dict[str, Any] = {
     "latency_ms": 5.0,
@@ -97,16 +100,37 @@ def test_a_run_does_not_go_on_with_other_settings(done: FitResult, shapes: Path,
         fit(FitConfig(data=str(shapes), out=str(done.run), resume=True, **{**quick, "latency_ms": 4.0}))
 
 
+def test_batch_norm_is_calibrated_on_mixed_classes(shapes: Path) -> None:
+    material = read_material(str(shapes), size_hw=None, seed=0, run=None, on_event=ignore)
+    for _, y in material.evaluating(["train"], most=32, seed=0).epoch():
+        assert len(set(y.tolist())) == 3
+
+
+def test_data_that_changed_under_a_run_is_refused(
+    done: FitResult, shapes: Path, quick: dict[str, Any], tmp_path: Path
+) -> None:
+    copy, run = tmp_path / "shapes", tmp_path / "run"
+    shutil.copytree(shapes, copy)
+    shutil.copytree(done.run, run)
+    (copy / "bar" / "0.png").unlink()
+    with pytest.raises(ValueError, match=r"is not what the run in .* began with"):
+        fit(FitConfig(data=str(copy), out=str(run), resume=True, **quick))
+
+
 def test_the_other_verbs_read_the_run(done: FitResult, shapes: Path, tmp_path: Path) -> None:
     scored = gf.evaluate(done.run, data=str(shapes))
+    assert scored.split == "test" and scored.report["accuracy"] == done.accuracy
+    scored = gf.evaluate(done.bundle, data=str(shapes))
     assert scored.report["num_images"] == 120 and len(scored.report["skipped"]) == 1
     predicted = gf.predict(done.run, images=(str(shapes / "square"), str(shapes / "bar" / "broken.png")))
     assert len(predicted.rows) == 41 and predicted.has_failed
     exported = gf.export(done.run, tmp_path / "copy.ghost")
-    assert open_bundle(exported.bundle).manifest.arch_id == done.arch_id
+    manifest, first = (open_bundle(path).manifest for path in (exported.bundle, done.bundle))
+    assert manifest.arch_id == done.arch_id and manifest.prepare == first.prepare
+    assert manifest.metrics["test"]["accuracy"] == done.accuracy
     model = gf.load(exported.bundle)
     assert model(shapes / "square" / "1.png").label in ("bar", "noise", "square")
-    assert gf.bench((str(done.bundle),), budget_s=0.05).rows[0][1].median_ms > 0
+    assert gf.bench(done.bundle, budget_s=0.05).rows[0][1].median_ms > 0
 
 
 def test_an_infeasible_limit_is_explained_before_training(shapes: Path, quick: dict[str, Any], tmp_path: Path) -> None:
@@ -122,6 +146,7 @@ def test_an_infeasible_limit_is_explained_before_training(shapes: Path, quick: d
         ({"start": "mobilenetv9"}, "mobilenetv9"),
         ({"start": "missing.json"}, "no such file"),
         ({"weights": "package:nothing", "start": "ghostnet_100"}, "nothing"),
+        ({"runtime": "openvno"}, "openvno"),
     ],
 )
 def test_wrong_settings_are_named(
@@ -129,6 +154,7 @@ def test_wrong_settings_are_named(
 ) -> None:
     with pytest.raises(ValueError, match=text):
         fit(FitConfig(**{"data": str(shapes), "out": str(tmp_path / "run"), **quick, **settings}))
+    assert "weights" in settings or not (tmp_path / "run").exists()
 
 
 def command(data: Path, out: Path, quick: dict[str, Any]) -> list[str]:

@@ -75,8 +75,9 @@ class LatencyStore:
         self.num_measured += 1
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"key": key, "arch_id": arch.id, "latency": latency.to_dict()}) + "\n"
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(line)
+        if latency.disturbed <= DISTURBED:  # a figure of a busy machine serves this run only
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(line)
 
 
 def _read(path: Path) -> dict[str, Latency]:

@@ -10,7 +10,6 @@ import dataclasses
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from ghostfit.arch import Arch
 from ghostfit.config import option
@@ -71,27 +70,26 @@ LIMIT_UNITS: dict[str, Callable[[Costs], float]] = {
 }
 
 
-def require_feasible(space: Space, limits: Limits, costs_of: Callable[[Arch], Costs], *, seed: int = 0) -> None:
-    """Raise ValueError that shows the cheapest points when nothing in `space` meets `limits`.
+def find_feasible(space: Space, limits: Limits, costs_of: Callable[[Arch], Costs], *, seed: int = 0) -> Arch:
+    """A network of `space` within `limits`: the smallest, or one of 20 neighbours of it.
 
-    The smallest network is tried first, then 20 neighbours of it: a choice that is small on paper can be slow.
+    A choice that is small on paper can be slow, hence the neighbours. Raises ValueError that shows the least that was
+    found when none of them meets the limits.
     """
-    if not limits.given():
-        return
     rng = random.Random(seed)
     smallest = space.smallest()
-    best: dict[str, float] = {}
+    least: dict[str, float] = {}
     for number in range(21):
         arch = smallest if number == 0 else space.mutate(smallest, rng)
         costs = costs_of(arch)
         if not limits.violations(costs):
-            return
+            return arch
         for name in limits.given():
-            best[name] = min(best.get(name, float("inf")), LIMIT_UNITS[name](costs))
+            least[name] = min(least.get(name, float("inf")), LIMIT_UNITS[name](costs))
     broken = [
-        f"{name} {bound:g} (the least found in this space is {best[name]:.3g})"
+        f"{name} {bound:g} (the least found in this space is {least[name]:.3g})"
         for name, bound in limits.given().items()
-        if best[name] > bound
+        if least[name] > bound
     ]
     reason = "; ".join(broken) or "each limit can be met alone, but not all together"
     raise ValueError(
@@ -99,6 +97,7 @@ def require_feasible(space: Space, limits: Limits, costs_of: Callable[[Arch], Co
     )
 
 
-def describe(costs: Costs) -> dict[str, Any]:
-    """Costs as a record for ``search.jsonl``."""
-    return dataclasses.asdict(costs)
+def main_cost(limits: Limits, costs: Costs) -> float:
+    """The cost a study minimises beside quality: the first limit's, or latency when there is none."""
+    name = next(iter(limits.given()), "latency_ms")
+    return LIMIT_UNITS[name](costs)

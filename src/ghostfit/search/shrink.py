@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ghostfit.arch import Arch
 from ghostfit.run import Run, write_atomically
 from ghostfit.search.evaluate import Evaluator
-from ghostfit.search.limits import Costs, Limits
+from ghostfit.search.limits import Costs, Limits, main_cost
 from ghostfit.space import Space
 
 SURE = 1.5  # standard deviations between two choices before the lesser is dropped
@@ -50,15 +50,22 @@ class Dropped:
         }
 
 
-def drop_infeasible(space: Space, limits: Limits, costs_of: Callable[[Arch], Costs]) -> tuple[Space, list[Dropped]]:
-    """The space without the choices that break a limit even in the smallest network that has them."""
+def drop_infeasible(
+    space: Space, limits: Limits, costs_of: Callable[[Arch], Costs], *, feasible: Arch | None = None
+) -> tuple[Space, list[Dropped]]:
+    """The space without the choices that break a limit even in the smallest network that has them.
+
+    `feasible` is a network within the limits to change one choice of, in place of the smallest.
+    """
     log: list[Dropped] = []
     if not limits.given():
         return space, log
     cheap = {name: choices[0] for name, choices in space.genes}
+    if feasible is not None:
+        cheap |= space.encode(feasible)
     for gene in space.open_genes():
         too_much = []
-        for choice in reversed(space.choices(gene)[1:]):
+        for choice in reversed([choice for choice in space.choices(gene) if choice != cheap[gene]]):
             broken = limits.violations(costs_of(space.decode({**cheap, gene: choice})))
             if not broken:
                 break  # choices are ordered by cost: the cheaper ones fit as well
@@ -74,14 +81,21 @@ def drop_infeasible(space: Space, limits: Limits, costs_of: Callable[[Arch], Cos
 
 @dataclass
 class Shrinker:
-    """Gathers evidence and shrinks a space; called by the supernet's training with the space and the phase's number."""
+    """Gathers evidence and shrinks a space; called by the supernet's training with the space and the phase's number.
+
+    The cost that accuracy is weighed against is the first limit's; without limits a choice closes only for accuracy.
+    Evidence that `is_over` cuts short closes nothing.
+    """
 
     evaluator: Evaluator
     limits: Limits
     run: Run
     num_networks: int = 16
     seed: int = 0
-    evidence: list[tuple[int, dict[str, int], float, float]] = field(default_factory=list)  # phase, point, accuracy, ms
+    is_over: Callable[[], bool] = lambda: False
+    evidence: list[tuple[int, dict[str, int], float, float]] = field(
+        default_factory=list
+    )  # phase, point, accuracy, cost
 
     def __call__(self, space: Space, phase: int) -> Space:
         """The smaller space. What was dropped is written to ``shrink.jsonl``, what was seen to ``evidence.jsonl``."""
@@ -89,15 +103,15 @@ class Shrinker:
         self._recall(phase)
         seen = []
         for arch in balanced_sample(space, self.num_networks, random.Random(f"{self.seed}:{phase}")):
+            if self.is_over():
+                return space
             score, costs = self.evaluator.score(arch), self.evaluator.costs(arch)
-            seen.append((phase, space.encode(arch), score.accuracy, costs.latency_ms))
+            seen.append((phase, space.encode(arch), score.accuracy, main_cost(self.limits, costs)))
         self.evaluator.forget()
         self.evidence += seen
-        smaller, log = drop_by_evidence(space, self.evidence, phase + 1)
-        for number, point, accuracy, latency_ms in seen:
-            self.run.append(
-                "evidence.jsonl", {"phase": number, "point": point, "accuracy": accuracy, "latency_ms": latency_ms}
-            )
+        smaller, log = drop_by_evidence(space, self.evidence, phase + 1, has_price=bool(self.limits.given()))
+        for number, point, accuracy, cost in seen:
+            self.run.append("evidence.jsonl", {"phase": number, "point": point, "accuracy": accuracy, "cost": cost})
         old = [record for record in self.run.records("shrink.jsonl") if record["phase"] <= phase]
         write_log(self.run, old, log)
         return smaller
@@ -107,7 +121,7 @@ class Shrinker:
         if not self.evidence:
             records = [record for record in self.run.records("evidence.jsonl") if record["phase"] < phase]
             by_key = {(r["phase"], repr(r["point"])): r for r in records}
-            self.evidence = [(r["phase"], r["point"], r["accuracy"], r["latency_ms"]) for r in by_key.values()]
+            self.evidence = [(r["phase"], r["point"], r["accuracy"], r["cost"]) for r in by_key.values()]
 
 
 def write_log(run: Run, old: Sequence[dict[str, Any]], new: Sequence[Dropped]) -> None:
@@ -117,13 +131,15 @@ def write_log(run: Run, old: Sequence[dict[str, Any]], new: Sequence[Dropped]) -
 
 
 def drop_by_evidence(
-    space: Space, evidence: Sequence[tuple[int, dict[str, int], float, float]], phase: int
+    space: Space, evidence: Sequence[tuple[int, dict[str, int], float, float]], phase: int, *, has_price: bool = True
 ) -> tuple[Space, list[Dropped]]:
-    """The space without choices that others of their gene beat.
+    """The space without choices that others of their gene beat; `evidence` is (phase, point, accuracy, cost).
 
-    `evidence` is (phase, point, accuracy, latency in ms).
+    Without `has_price` the cost does not count against a choice.
     """
     model = GeneModel.fit(space, evidence)
+    if not has_price:
+        model = replace(model, price=0.0)
     log = []
     for gene in space.open_genes():
         choices = space.choices(gene)
@@ -142,7 +158,7 @@ def drop_by_evidence(
             for choice, (behind, deviation) in lost.items()
         )
         reason = (
-            f"{text} than {best}: accuracy less {100 * model.price_per_log_ms:.1f} points for each e-fold of latency, "
+            f"{text} than {best}: accuracy less {100 * model.price:.1f} points for each e-fold of cost, "
             f"over {len(evidence)} networks"
         )
         log.append(Dropped(phase, gene, tuple(lost), kept, reason))
@@ -152,13 +168,13 @@ def drop_by_evidence(
 
 @dataclass(frozen=True)
 class GeneModel:
-    """Share of each choice of each gene in accuracy and in log latency, by Bayesian linear regression."""
+    """Share of each choice of each gene in accuracy and in log cost, by Bayesian linear regression."""
 
     columns: dict[tuple[str, int], int]
     accuracy: Array  # (K,) posterior mean of each choice's share, 0..1
     covariance: Array  # (K, K)
-    log_latency: Array  # (K,)
-    price_per_log_ms: float  # accuracy that the networks seen gain for each e-fold of latency; at least 0
+    log_cost: Array  # (K,)
+    price: float  # accuracy that the networks seen gain for each e-fold of cost; at least 0
 
     @classmethod
     def fit(cls, space: Space, evidence: Sequence[tuple[int, dict[str, int], float, float]]) -> GeneModel:
@@ -176,18 +192,18 @@ class GeneModel:
                     design[row, columns[pair]] = 1.0
         phases = np.array([phase for phase, *_ in evidence])
         accuracy = _centred(np.array([value for _, _, value, _ in evidence]), phases)
-        log_latency = _centred(np.log([latency_ms for *_, latency_ms in evidence]), phases)
+        log_cost = _centred(np.log([cost for *_, cost in evidence]), phases)
         design = np.stack([_centred(column, phases) for column in design.T], axis=1)
         share, covariance = _regress(design, accuracy)
-        latency_share, _ = _regress(design, log_latency)
-        spread = float(log_latency @ log_latency)
-        price = max(float(log_latency @ accuracy) / spread, 0.0) if spread > 0 else 0.0
-        return cls(columns, share, covariance, latency_share, price)
+        cost_share, _ = _regress(design, log_cost)
+        spread = float(log_cost @ log_cost)
+        price = max(float(log_cost @ accuracy) / spread, 0.0) if spread > 0 else 0.0
+        return cls(columns, share, covariance, cost_share, price)
 
     def worth(self, gene: str, choice: int) -> float:
-        """Accuracy share less the price of the latency share."""
+        """Accuracy share less the price of the cost share."""
         column = self.columns[gene, choice]
-        return float(self.accuracy[column] - self.price_per_log_ms * self.log_latency[column])
+        return float(self.accuracy[column] - self.price * self.log_cost[column])
 
     def difference(self, gene: str, better: int, lesser: int) -> tuple[float, float]:
         """How much more `better` is worth than `lesser`, and the standard deviation of that."""

@@ -14,7 +14,7 @@ from typing import Any
 from ghostfit.arch import Arch
 from ghostfit.run import Run
 from ghostfit.search.evaluate import OBJECTIVES, Evaluator, Score
-from ghostfit.search.limits import LIMIT_UNITS, Costs, Limits
+from ghostfit.search.limits import Costs, Limits, main_cost
 from ghostfit.search.strategies import Proposal, open_strategy
 from ghostfit.space import Space
 
@@ -95,8 +95,9 @@ class Study:
 
         Yields each new evaluation, those outside the limits too. `first` are proposed before anything else.
         """
-        known = {e.arch.id: e for e in self.evaluations()}
-        mine = {e.arch.id for e in known.values() if e.origin == strategy_name}
+        earlier = self.evaluations()
+        known = {e.arch.id: e for e in earlier}
+        mine = {e.arch.id for e in earlier if e.origin == strategy_name}
         num_scored = sum(known[arch_id].score is not None for arch_id in mine)
         journal = self.run.file("checkpoints", f"{strategy_name}.journal")
         strategy = open_strategy(strategy_name, space, seed=self.seed, journal=journal, first=first)
@@ -159,26 +160,7 @@ def best(evaluations: Iterable[Evaluation]) -> Evaluation | None:
     )
 
 
-def pareto_front(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
-    """Scored evaluations that no other beats in both accuracy and latency, fastest first."""
-    scored = sorted(
-        (e for e in evaluations if e.score is not None),
-        key=lambda e: (e.costs.latency_ms, -e.score.accuracy),  # type: ignore[union-attr]
-    )
-    front: list[Evaluation] = []
-    for evaluation in scored:
-        if not front or evaluation.score.accuracy > front[-1].score.accuracy:  # type: ignore[union-attr]
-            front.append(evaluation)
-    return front
-
-
 def total_violation(limits: Limits, costs: Costs) -> float:
     """Sum of the relative excesses over the limits; 0 when all hold."""
     given = limits.given()
     return sum(excess / given[name] for name, excess in limits.violations(costs).items())
-
-
-def main_cost(limits: Limits, costs: Costs) -> float:
-    """The cost a study minimises beside quality: the first limit's, or latency when there is none."""
-    name = next(iter(limits.given()), "latency_ms")
-    return LIMIT_UNITS[name](costs)

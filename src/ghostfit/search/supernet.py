@@ -40,27 +40,34 @@ class Sandwich:
     """The supernet's task for the training loop: a `Task` with state.
 
     `shrink` is called at each share of `SHRINKING` with the space and the number of the phase and returns the smaller
-    space. `is_wanted` tells whether a random subnet is worth training (say, near the latency limit); a few draws are
-    made until one is.
+    space.
     """
 
     space: Space
     shrink: Shrink | None = None
-    is_wanted: Callable[[Arch], bool] | None = None
     num_random: int = 1
     label_smoothing: float = 0.1
     drop_path: float = 0.0
     evaluator: Evaluator | None = None
-    progress: float = 0.0  # set by the loop before each step
+    progress: float = 0.0
     shrunk: int = 0
     _opened: dict[tuple[str, int], Space] = field(default_factory=dict, repr=False)
 
     metric = "val_accuracy"
 
+    def begin_step(self, progress: float) -> bool:
+        """Note the progress and shrink the space when that is due."""
+        self.progress = progress
+        if self.shrink is None or self.shrunk >= len(SHRINKING) or progress < SHRINKING[self.shrunk]:
+            return False
+        with torch.random.fork_rng(devices=[]):
+            self.space = self.shrink(self.space, self.shrunk)
+        self.shrunk += 1
+        return True
+
     def train_step(self, network: nn.Module, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """One sandwich: x (B, C, H, W) at the largest input size, y (B,)."""
         assert isinstance(network, Supernet)
-        self._shrink_when_due()
         space = self.current()
         largest, *others = self._sample(space)
         logits = network(resize_to(x, largest), largest, drop_path=self.drop_path)
@@ -108,13 +115,6 @@ class Sandwich:
         self.space, self.shrunk = Space.from_dict(state["space"]), state["shrunk"]
         self.progress = state["progress"]
 
-    def _shrink_when_due(self) -> None:
-        if self.shrink is None or self.shrunk >= len(SHRINKING) or self.progress < SHRINKING[self.shrunk]:
-            return
-        with torch.random.fork_rng(devices=[]):
-            self.space = self.shrink(self.space, self.shrunk)
-        self.shrunk += 1
-
     def _sample(self, space: Space) -> list[Arch]:
         """The largest, then the smallest and random ones, each once.
 
@@ -123,14 +123,5 @@ class Sandwich:
         archs = [space.largest()]
         if space.open_genes():
             archs.append(space.smallest())
-            archs += [self._draw(space) for _ in range(self.num_random)]
+            archs += [space.sample(random.Random(random.getrandbits(64))) for _ in range(self.num_random)]
         return list({arch.id: arch for arch in archs}.values())
-
-    def _draw(self, space: Space) -> Arch:
-        rng = random.Random(random.getrandbits(64))
-        arch = space.sample(rng)
-        for _ in range(4):
-            if self.is_wanted is None or self.is_wanted(arch):
-                break
-            arch = space.sample(rng)
-        return arch

@@ -63,6 +63,8 @@ def train(training: Training, session: Session) -> Generator[Record, None, bool]
     while training.step < training.plan.total_steps:
         with closing(_stream(session.batches, training)) as stream:
             for x, y in stream:
+                if training.begin_step():
+                    meter.pause()
                 meter.add(training.train_step(x, y), len(y))
                 is_epoch_end = training.batch == training.plan.steps_per_epoch
                 is_stopped = session.stop()

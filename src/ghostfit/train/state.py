@@ -82,14 +82,16 @@ class Training:
         )
         return self.plan.peak_lr * factor * self.lr_scale
 
+    def begin_step(self) -> bool:
+        """Tell a task that wants to know how far the training is; whether that took time."""
+        return self._follower is not None and self._follower.begin_step(self.plan.progress(self.step))
+
     def train_step(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor | float]:
         """Go one step; returns the task's values."""
         seed_step(self.config.seed, self.step, self.device)
         lr = self.lr
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
-        if self._follower is not None:
-            self._follower.progress = self.plan.progress(self.step)
         values = self.task.train_step(
             self.network, x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
         )

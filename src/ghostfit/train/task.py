@@ -67,6 +67,11 @@ class HasState(Protocol):
 
 @runtime_checkable
 class FollowsProgress(Protocol):
-    """A task that changes as the training goes on: the loop sets `progress` before each step, 0 at first, 1 at last."""
+    """A task that changes as the training goes on."""
 
-    progress: float
+    def begin_step(self, progress: float) -> bool:
+        """Called before each step, `progress` from 0 at the first to 1 at the last.
+
+        Returns whether it did something that took time: that is then not booked as the time of a step.
+        """
+        ...

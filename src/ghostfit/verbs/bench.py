@@ -79,8 +79,8 @@ class BenchResult:
 
 def bench(config: BenchConfig | str | Path, *, on_event: OnEvent = ignore, **settings: Any) -> BenchResult:
     """Measure each of `config.models` in turns. Raises ValueError for a name that is neither a file nor a preset."""
-    config = settle(BenchConfig, config, settings)
-    names = [name for given in config.models for name in (list_presets() if given == "presets" else [given])]
+    config = settle(BenchConfig, (config,) if isinstance(config, str | Path) else config, settings)
+    names = [name for given in config.models for name in (list_presets() if given == "presets" else [str(given)])]
     models: dict[str, bytes] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for name in names:

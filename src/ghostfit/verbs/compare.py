@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ghostfit.arch import Arch
@@ -34,15 +34,17 @@ def hand_made(space: Space, start: Arch) -> list[tuple[str, Arch]]:
 
 
 def rows_of(found: Evaluation, evaluations: Sequence[Evaluation], strategy: str) -> list[dict[str, Any]]:
-    """Rows for ``paid.json``: the found network and the best of each origin it is compared with."""
+    """Rows for ``paid.json``: the found network and the best of each origin, by the rule it was chosen by itself."""
+    from ghostfit.search.study import best
+
     rows = [_row("found", found)]
     names = {"random": "random search", "start": "start network", "width": "width-scaled by hand"}
     if strategy == "random":
         del names["random"]
     for origin, name in names.items():
-        best = _best(e for e in evaluations if e.origin == origin)
-        if best is not None:
-            rows.append(_row(name, best))
+        rival = best(e for e in evaluations if e.origin == origin)
+        if rival is not None:
+            rows.append(_row(name, rival))
     return rows
 
 
@@ -77,11 +79,6 @@ def _scaled(space: Space, base: Point, share: float) -> Point:
         if gene.rsplit(".", 1)[-1] in WIDTH_GENES:
             point[gene] = choices[round(share * (len(choices) - 1))]
     return point
-
-
-def _best(evaluations: Iterable[Evaluation]) -> Evaluation | None:
-    scored = [e for e in evaluations if e.score is not None]
-    return max(scored, key=lambda e: e.score.accuracy, default=None)  # type: ignore[union-attr]
 
 
 def _row(name: str, evaluation: Evaluation) -> dict[str, Any]:

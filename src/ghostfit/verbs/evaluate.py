@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ghostfit.config import argument, option, settle
 from ghostfit.event import Event, OnEvent, ignore
+from ghostfit.run import Run
 from ghostfit.runtime.predict import load
 from ghostfit.runtime.score import score_bundle
+from ghostfit.verbs.finish import content_of
+
+if TYPE_CHECKING:
+    from ghostfit.data.dataset import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,9 +24,7 @@ class EvaluateConfig:
 
     bundle: str = argument("a bundle (.ghost file or folder), or the folder of a run")
     data: str = argument("labelled images in the classes of the bundle")
-    split: str = option(
-        "", "only this split of DATA as its folders give it: train, val or test (default: test, else all)"
-    )
+    split: str = option("", "only this split, as the run dealt it or DATA's folders give it (default: test, else all)")
     format: str = option("", "how DATA is laid out, when looking at it does not tell")
     runtime: str = option("onnxruntime", "onnxruntime or openvino")
     threads: int | None = option(None, "threads (default: what the bundle was measured with)")
@@ -79,10 +83,11 @@ def evaluate(config: EvaluateConfig | str | Path, *, on_event: OnEvent = ignore,
             f"{config.data} has classes that the bundle does not know: {', '.join(unknown)}; "
             f"it knows: {', '.join(names)}"
         )
-    split = config.split or ("test" if "test" in dataset.given else "all")
-    if split != "all" and split not in dataset.given:
-        raise ValueError(f"--split {split}: the data gives {', '.join(dataset.given)}")
-    indices = dataset.given[split] if split in dataset.given else range(len(dataset))
+    given = _splits_of_run(Path(config.bundle), dataset) or dataset.given
+    split = config.split or ("test" if "test" in given else "all")
+    if split != "all" and split not in given:
+        raise ValueError(f"--split {split}: there are {', '.join(given)}")
+    indices = given[split] if split in given else range(len(dataset))
     label_of = {index: names.index(name) for index, name in enumerate(dataset.class_names)}
     total = len(indices)
     sources = (
@@ -92,9 +97,17 @@ def evaluate(config: EvaluateConfig | str | Path, *, on_event: OnEvent = ignore,
     return EvaluateResult(score_bundle(model, sources), split)
 
 
+def _splits_of_run(path: Path, dataset: Dataset) -> Mapping[str, Sequence[int]] | None:
+    """The splits of the run in `path` if it is one and was made with this very data: its test images are new to it."""
+    run = Run(path)
+    if not run.file("splits.json").is_file():
+        return None
+    if run.read_json("data.json", {}).get("fingerprint") != dataset.fingerprint:
+        return None
+    splits = run.read_json("splits.json")
+    return {name: splits[name] for name in ("train", "val", "search", "test")}
+
+
 def _told(sample: Any, number: int, total: int, on_event: OnEvent) -> Any:
     on_event(Event("evaluate", "progress", "scoring", number, total))
-    try:
-        return sample.source.read()
-    except (OSError, ValueError):
-        return b""  # counted as an image that can't be read
+    return content_of(sample)

@@ -13,7 +13,7 @@ from ghostfit.event import OnEvent, ignore
 from ghostfit.run import Run
 from ghostfit.runtime.bench import measure_latency
 from ghostfit.runtime.bundle import open_bundle, update_manifest
-from ghostfit.verbs.finish import ship
+from ghostfit.verbs.finish import ship, summary_of
 from ghostfit.verbs.material import read_material
 from ghostfit.vision.prepare import Prepare
 
@@ -85,8 +85,13 @@ def export(
     if network.prepare is not None:
         material = material.at(network.prepare, on_event)
     network.prepare = material.prepare
+    if network.prepare is None:
+        raise ValueError(f"{run.path} does not tell how images become input (no prepare.json); finish it with --resume")
     run.reopen("export")
     bundle = ship(run, network, material, on_event)
+    tested = run.read_json("test.json")
+    if tested is not None:
+        update_manifest(bundle, metrics={**open_bundle(bundle).manifest.metrics, "test": summary_of(tested)})
     latency = _measure(bundle, config.runtime, config.threads)
     if config.out:
         bundle = copy_bundle(bundle, Path(config.out))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +78,10 @@ def score_test_split(run: Run, bundle: Path, material: Material, on_event: OnEve
     began = time.perf_counter()
     indices = material.indices(["test"])
     on_event(Event("test", "start", f"{len(indices)} images that nothing was chosen by"))
-    model = load(bundle)
+    config = run.read_json("run.json")["config"]
+    model = load(bundle, runtime=config.get("runtime", "onnxruntime"))
     samples = [material.dataset.samples[index] for index in indices]
-    logits, labels, skipped = collect_logits(model, ((sample.source.read(), sample.label) for sample in samples))
+    logits, labels, skipped = collect_logits(model, ((content_of(sample), sample.label) for sample in samples))
     lost = {entry["index"] for entry in skipped}
     samples = [sample for number, sample in enumerate(samples) if number not in lost]
     rule = model.manifest.decode
@@ -88,13 +90,24 @@ def score_test_split(run: Run, bundle: Path, material: Material, on_event: OnEve
     )
     report["mistakes"] = _mistakes(samples, logits, labels, model, rule.temperature)
     run.write_json("test.json", report)
-    metrics = {
-        name: report[name] for name in ("accuracy", "standard_error", "balanced_accuracy", "loss", "ece", "num_images")
-    }
-    update_manifest(bundle, metrics={**model.manifest.metrics, "test": metrics})
+    update_manifest(bundle, metrics={**model.manifest.metrics, "test": summary_of(report)})
     run.finish("test", seconds=_since(began), num_images=len(labels))
     on_event(Event("test", "done", f"{100 * report['accuracy']:.1f} %"))
     return report
+
+
+def content_of(sample: Any) -> Any:
+    """The image of a sample; empty bytes, which count as an image that can't be read, where it has vanished."""
+    try:
+        return sample.source.read()
+    except (OSError, ValueError):
+        return b""
+
+
+def summary_of(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a classification report that a manifest keeps."""
+    names = ("accuracy", "standard_error", "balanced_accuracy", "loss", "ece", "num_images")
+    return {name: report[name] for name in names}
 
 
 def bench_bundle(run: Run, bundle: Path, runtime: str, threads: int, on_event: OnEvent) -> dict[str, Any]:

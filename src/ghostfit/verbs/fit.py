@@ -19,7 +19,8 @@ from ghostfit.search.limits import Limits
 from ghostfit.train.config import TrainConfig
 from ghostfit.verbs.clock import Clock, ending_s, interruptible
 from ghostfit.verbs.finish import bench_bundle, score_test_split, ship
-from ghostfit.verbs.material import LEARNT, Material, check_input, material_of
+from ghostfit.verbs.material import LEARNT, Material, material_of
+from ghostfit.verbs.outset import check_input
 from ghostfit.verbs.rivals import compare_trained
 from ghostfit.verbs.runs import open_run
 from ghostfit.verbs.search import SEARCH_SHARE, SUPERNET_SHARE, Hunt, SearchConfig
@@ -140,8 +141,13 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
     on_event(Event("train", "start", f"network {arch.id}"))
     reserve_s = ending_s(config.time_s)
     train_config = _train_config(config, clock.share_s(1 / 3 if config.compare else 1.0, reserve_s=reserve_s))
-    batches = material.training(
-        LEARNT, batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
+    batches = hunt.material.training(  # crops are taken from the images as the store saw them, then made smaller
+        LEARNT,
+        batch_size=config.batch_size,
+        augment=config.augment,
+        flip=config.flip,
+        seed=config.seed,
+        size_hw=arch.size_hw,
     )
     network = _with_drops(network, train_config)
     began = clock.elapsed_s
@@ -155,10 +161,11 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
         class_weights=class_weights_of(train_config, material, LEARNT),
         stop=clock.deadline(None),
     )
-
     forward(records, on_event)
+    network.prepare = material.prepare
+    run.write_json("prepare.json", material.prepare.to_dict())
     save_weights(network, run.file("weights.safetensors"))
-    run.finish("train", seconds=round(clock.elapsed_s - began, 1))
+    run.finish("train", seconds=round(clock.elapsed_s - began, 1), is_stopped=clock.is_stopped())
     on_event(Event("train", "done", "trained"))
     return network.eval(), material
 

@@ -53,8 +53,17 @@ class Material:
             return self
         return dataclasses.replace(self, cached=decode(self.dataset, prepare, on_event), prepare=prepare)
 
-    def training(self, names: Sequence[str], *, batch_size: int, augment: Strength, flip: bool, seed: int) -> Batches:
-        """Shuffled, augmented batches of the splits called `names`."""
+    def training(
+        self,
+        names: Sequence[str],
+        *,
+        batch_size: int,
+        augment: Strength,
+        flip: bool,
+        seed: int,
+        size_hw: tuple[int, int] | None = None,
+    ) -> Batches:
+        """Shuffled, augmented batches of the splits called `names`, at `size_hw` pixels or the images' own size."""
         from ghostfit.data.augment import training_transform
         from ghostfit.data.loader import Batches
 
@@ -63,7 +72,7 @@ class Material:
             self.labels,
             self.indices(names),
             batch_size=batch_size,
-            size_hw=self.prepare.size_hw,
+            size_hw=size_hw or self.prepare.size_hw,
             mean=self.prepare.mean,
             std=self.prepare.std,
             seed=seed,
@@ -71,11 +80,17 @@ class Material:
             drop_last=True,
         )
 
-    def evaluating(self, names: Sequence[str], *, most: int | None = None) -> Batches:
-        """Batches as evaluation sees them, in order; `most` takes evenly spaced images only."""
+    def evaluating(self, names: Sequence[str], *, most: int | None = None, seed: int | None = None) -> Batches:
+        """Batches as evaluation sees them, in the order of the samples, or with `seed` in a random one.
+
+        Batch norm is recalibrated on random ones: folders give one class after the other, and the statistics of
+        batches of one class miss how the classes differ. `most` takes so many images, evenly spaced or random.
+        """
         from ghostfit.data.loader import eval_batches
 
         indices = self.indices(names)
+        if seed is not None:
+            indices = np.random.default_rng(seed).permutation(indices)[:most].tolist()
         if most is not None and len(indices) > most:
             indices = [indices[i] for i in np.linspace(0, len(indices) - 1, most).round().astype(int)]
         return eval_batches(
@@ -124,10 +139,12 @@ def read_material(
     facts = measure_images(
         dataset, progress=lambda done, total: on_event(Event("data", "progress", "checking", done, total))
     )
-    splits = make_splits(dataset, seed=seed, groups=group_duplicates(facts), exclude=facts.broken())
+    splits = _known_splits(run, dataset) or make_splits(
+        dataset, seed=seed, groups=group_duplicates(facts), exclude=facts.broken()
+    )
     prepare = Prepare(size_hw=size_hw or natural_size_hw(facts))
     material = Material(dataset, splits, decode(dataset, prepare, on_event), prepare)
-    if run is not None:
+    if run is not None and not run.is_done("data"):
         describe_data(run, material, facts)
         run.finish("data", seconds=round(time.perf_counter() - began, 1))
     counts = ", ".join(f"{name} {count}" for name, count in splits.counts().items())
@@ -135,11 +152,16 @@ def read_material(
     return material
 
 
-def check_input(config: Any) -> None:
-    """Raise ValueError, or name the missing extra, for what can be seen to be wrong before a run begins."""
-    import torch  # noqa: F401 - searching and training need it, and a run without it would end at once
-
-    read_dataset(config.data, format=config.format or None)
+def _known_splits(run: Run | None, dataset: Dataset) -> Splits | None:
+    """The splits that a run began with. Raises ValueError when its data has changed since."""
+    if run is None or not run.is_done("data"):
+        return None
+    if run.read_json("data.json")["fingerprint"] != dataset.fingerprint:
+        raise ValueError(
+            f"{dataset.root} is not what the run in {run.path} began with: images or labels have changed, and former "
+            "training images could end up in the test. Start a new run"
+        )
+    return Splits.from_dict(run.read_json("splits.json"))
 
 
 def decode(dataset: Dataset, prepare: Prepare, on_event: OnEvent) -> CachedImages:

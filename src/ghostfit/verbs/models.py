@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -61,8 +62,9 @@ class ModelsResult:
         )
 
 
-def models(config: ModelsConfig, *, on_event: OnEvent = ignore) -> ModelsResult:
+def models(config: ModelsConfig | None = None, *, on_event: OnEvent = ignore, **settings: Any) -> ModelsResult:
     """Every preset with its counts."""
+    config = dataclasses.replace(config or ModelsConfig(), **settings)
     rows = []
     for name in list_presets():
         arch = preset(name, num_classes=config.num_classes, size_hw=config.size_hw).deployed()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ghostfit.arch import Arch
 from ghostfit.counting import count
+from ghostfit.data.readers import read_dataset
 from ghostfit.presets import list_presets, preset
+from ghostfit.runtime.backends import installed_backends
 from ghostfit.search.limits import Costs, Limits
 from ghostfit.search.start import plain_start, widest_within
 from ghostfit.space import Space
+from ghostfit.verbs.material import LARGEST_SIDE
 
 if TYPE_CHECKING:
     from ghostfit.nn.build import Network
@@ -59,7 +63,7 @@ def make_outset(
     `ghostfit.nn.pretrained`, or empty. An automatic start is as wide as the limits and
     `most_macs` (of a network of its kind) allow. Raises ValueError for an unknown start.
     """
-    name = _preset_of(weights) if start == "auto" and weights else start
+    name = preset_of(weights) if start == "auto" and weights else start
     if weights:
         from ghostfit.nn.pretrained import load_pretrained
 
@@ -101,6 +105,8 @@ def automatic_start(
         return plain_start(num_classes, size_hw, in_channels=in_channels, width=width)
 
     affordable = most_macs(make(0.5))
+    if not limits.given() and math.isinf(affordable):
+        return make(1.0)
     bounds = Limits(**{name: STRETCH * bound for name, bound in limits.given().items()})
 
     def is_within(arch: Arch) -> bool:
@@ -109,6 +115,21 @@ def automatic_start(
         return not (bounds.given() and bounds.violations(costs_of(arch)))
 
     return widest_within(make, is_within) or make(0.1)
+
+
+def check_input(config: Any) -> None:
+    """Raise ValueError, or name the missing extra, for what can be seen to be wrong before a run begins."""
+    import torch  # noqa: F401 - searching and training need it, and a run without it would end at once
+
+    dataset = read_dataset(config.data, format=config.format or None)
+    name: str = getattr(config, "start", "") or getattr(config, "arch", "auto")
+    if name == "auto" and config.weights:
+        name = preset_of(config.weights)
+    if name != "auto":
+        named_arch(name, len(dataset.class_names), (LARGEST_SIDE, LARGEST_SIDE), 3)
+    runtime = getattr(config, "runtime", "onnxruntime")
+    if runtime not in installed_backends():
+        raise ValueError(f"--runtime {runtime} is not installed; installed: {', '.join(installed_backends())}")
 
 
 def named_arch(name: str, num_classes: int, size_hw: tuple[int, int], in_channels: int) -> Arch:
@@ -134,7 +155,7 @@ def named_arch(name: str, num_classes: int, size_hw: tuple[int, int], in_channel
     return preset(name, num_classes=num_classes, size_hw=size_hw, in_channels=in_channels).deployed()
 
 
-def _preset_of(weights: str) -> str:
+def preset_of(weights: str) -> str:
     """The preset that weights of a known name belong to."""
     kind, _, name = weights.partition(":")
     if kind == "package" and name in PACKAGE_PRESETS:

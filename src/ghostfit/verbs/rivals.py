@@ -1,7 +1,9 @@
 """``fit --compare``: what a person would have taken at the same latency, trained on as many images, from scratch.
 
 Rivals are the start network and the published preset that has most arithmetic to offer, both scaled in width until
-they are as fast as the found network. They are validated, never tested: the test split is read once, for the found one.
+they are as fast as the found network; where published weights are the start, it is the start network at the lower
+resolution that is as fast, with the same weights. They are validated, never tested: the test split is read once, for
+the found network.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ def compare_trained(hunt: Hunt, found: Network, material: Material, config: Trai
     paid = run.read_json("paid.json")
     if run.is_done("compare"):
         return str(paid["sentence"])
+    if hunt.clock.is_stopped():
+        return str(paid["sentence"])
     began = hunt.clock.elapsed_s
     on_event(Event("compare", "start", "training what a person would have taken"))
     costs = hunt.costs(found.arch)
@@ -46,8 +50,10 @@ def compare_trained(hunt: Hunt, found: Network, material: Material, config: Trai
     for number, (name, arch) in enumerate(found_rivals):
         seconds = hunt.clock.share_s(1 / (len(found_rivals) - number), reserve_s=ending_s(hunt.config.time_s))
         network, own = train_rival(hunt, name, arch, dataclasses.replace(config, time_s=seconds))
+        if hunt.clock.is_stopped():
+            return str(paid["sentence"])
         rows.append(_row(name, network, own, hunt.costs(arch)))
-    sentence = sentence_of(rows, hunt.limits, "trained on as many images, one seed")
+    sentence = sentence_of(rows, hunt.limits, f"trained on as many images {_origin(hunt)}, one seed")
     run.write_json("paid.json", {"sentence": sentence, "rows": [*rows, *paid["rows"]]})
     run.finish("compare", seconds=round(hunt.clock.elapsed_s - began, 1))
     on_event(Event("compare", "done", sentence))
@@ -57,6 +63,18 @@ def compare_trained(hunt: Hunt, found: Network, material: Material, config: Trai
 def rivals(hunt: Hunt, latency_ms: float) -> Iterator[tuple[str, Arch]]:
     """Name and architecture of each rival that can be made as fast as `latency_ms`."""
     start = hunt.outset.start
+    if hunt.outset.network is not None:
+        smaller = widest_within(
+            lambda factor: start.replace(
+                size_hw=tuple(max(32, round(side * factor / 8) * 8) for side in start.size_hw)
+            ),
+            lambda scaled: hunt.costs(scaled).latency_ms <= TOLERANCE * latency_ms,
+            low=0.2,
+            high=1.0,
+        )
+        if smaller is not None:
+            yield "start network, lower resolution", smaller
+        return
 
     def fitted(arch: Arch) -> Arch | None:
         return widest_within(
@@ -78,6 +96,11 @@ def rivals(hunt: Hunt, latency_ms: float) -> Iterator[tuple[str, Arch]]:
         yield f"{name}, width-scaled", scaled[name]
 
 
+def _origin(hunt: Hunt) -> str:
+    weights = "from the same published weights" if hunt.outset.network is not None else "from scratch"
+    return f"after those of the shared weights; rivals {weights}"
+
+
 def train_rival(hunt: Hunt, name: str, arch: Arch, config: TrainConfig) -> tuple[Network, Material]:
     """A rival trained from scratch, and the images at its size.
 
@@ -95,6 +118,8 @@ def train_rival(hunt: Hunt, name: str, arch: Arch, config: TrainConfig) -> tuple
     )
     torch.manual_seed(config.seed)
     network = build(arch, drop_path=config.drop_path, dropout=config.dropout)
+    if hunt.outset.network is not None:
+        network.load_state_dict(hunt.outset.network.state_dict())
     settings = dataclasses.replace(config, epochs=steps / len(batches), teacher="")
     records = fit(
         network,

@@ -16,7 +16,8 @@ from ghostfit.run import Run
 from ghostfit.search.limits import Costs, Limits
 from ghostfit.space import Space
 from ghostfit.verbs.clock import Clock, interruptible
-from ghostfit.verbs.material import LEARNT, Material, check_input, material_of
+from ghostfit.verbs.material import LEARNT, Material, material_of
+from ghostfit.verbs.outset import check_input
 from ghostfit.verbs.runs import open_run
 from ghostfit.verbs.training import forward
 
@@ -33,6 +34,7 @@ SUPERNET_SHARE, SEARCH_SHARE = 0.45, 0.12
 SEARCH_ONLY_SHARES = (0.72, 0.22)
 CALIBRATION_IMAGES = 256  # for batch norm; more changes accuracies by less than their standard error (docs/LOG.md)
 MOST_SEARCH_IMAGES = 2000  # standard error of 1 point at 70 %
+MOST_SEARCH_BYTES = 400_000_000  # that they may take, decoded and normalised
 SHORT_RUN_S = 600.0  # below it latencies are measured for a shorter time each
 LEAST_EVALUATIONS = 8
 
@@ -59,7 +61,7 @@ class SearchConfig(Limits):
     batch_size: int = option(64, "images in a step")
     augment: Literal["none", "light", "medium", "strong"] = option("medium", "strength of image augmentation")
     flip: bool = option(True, "mirror training images left to right; --no-flip for digits, text and signs")
-    runtime: str = option("onnxruntime", "runtime that latency is measured with: onnxruntime or openvino")
+    runtime: Literal["onnxruntime", "openvino"] = option("onnxruntime", "runtime that latency is measured with")
     threads: int = option(1, "threads that latency is measured with")
     seed: int = option(0, "seed of every random choice")
 
@@ -110,7 +112,10 @@ def search(config: SearchConfig | str | Path, *, on_event: OnEvent = ignore, **s
         if not run.file("weights.safetensors").exists():
             from ghostfit.nn.pretrained import save_weights
 
-            save_weights(hunt.network(found.arch), run.file("weights.safetensors"))
+            network = hunt.network(found.arch)
+            network.prepare = dataclasses.replace(hunt.material.prepare, size_hw=found.arch.size_hw)
+            run.write_json("prepare.json", network.prepare.to_dict())
+            save_weights(network, run.file("weights.safetensors"))
     return SearchResult(
         run.path,
         found.arch,
@@ -119,6 +124,15 @@ def search(config: SearchConfig | str | Path, *, on_event: OnEvent = ignore, **s
         sentence,
         is_stopped=is_stopped(),
     )
+
+
+def save_store(supernet: Supernet, path: Path) -> None:
+    """Write a store's tensors whole or not at all."""
+    from safetensors.torch import save
+
+    from ghostfit.run import write_atomically
+
+    write_atomically(path, save({name: tensor.contiguous() for name, tensor in supernet.state_dict().items()}))
 
 
 class Hunt:
@@ -158,7 +172,7 @@ class Hunt:
         """The space without choices that the limits rule out, from the run folder or measured now; phase ``space``."""
         if self.run.is_done("space"):
             return Space.from_dict(self.run.read_json("space.json"))
-        from ghostfit.search.limits import require_feasible
+        from ghostfit.search.limits import find_feasible
         from ghostfit.search.shrink import drop_infeasible, write_log
         from ghostfit.verbs.genes import measure_genes
 
@@ -167,8 +181,8 @@ class Hunt:
         given = {"runtime": self.config.runtime, "threads": self.config.threads}
         self.run.write_json("limits.json", {**self.limits.given(), **given})
         self.run.write_json("start.json", {"name": self.outset.name, "arch": self.outset.start.to_dict()})
-        require_feasible(self.outset.space, self.limits, self.costs, seed=self.config.seed)
-        space, dropped = drop_infeasible(self.outset.space, self.limits, self.costs)
+        feasible = find_feasible(self.outset.space, self.aim, self.costs, seed=self.config.seed)
+        space, dropped = drop_infeasible(self.outset.space, self.aim, self.costs, feasible=feasible)
         write_log(self.run, [], dropped)
         is_over = self.clock.deadline(self.clock.share_s(0.06))
         self.run.write_json(
@@ -190,9 +204,13 @@ class Hunt:
         from ghostfit.nn.sharing import Supernet
 
         torch.manual_seed(self.config.seed)
-        supernet = Supernet(Space.from_dict(self.run.read_json("space.json")))
-        if self.outset.network is not None:
-            supernet.put(sort_channels(self.outset.network))
+        space = Space.from_dict(self.run.read_json("space.json"))
+        if self.outset.network is None:
+            return Supernet(space)
+        whole = Supernet(self.outset.space)  # the limits may have closed choices that the published network has
+        whole.put(sort_channels(self.outset.network))
+        supernet = Supernet(space)
+        supernet.put(whole.eval().extract(space.largest()))
         return supernet
 
     @cached_property
@@ -200,39 +218,53 @@ class Hunt:
         """Judge of subnets on the search split."""
         from ghostfit.search.evaluate import Evaluator
 
-        calibration = [x for x, _ in self.material.evaluating(["train"], most=CALIBRATION_IMAGES).epoch()]
-        judged = list(self.material.evaluating(["search"], most=MOST_SEARCH_IMAGES).epoch())
+        height, width = self.material.prepare.size_hw
+        most = min(MOST_SEARCH_IMAGES, MOST_SEARCH_BYTES // (12 * height * width))
+        chosen = self.material.evaluating(["train"], most=CALIBRATION_IMAGES, seed=self.config.seed)
+        calibration = [x for x, _ in chosen.epoch() if len(x) > 1]  # one image has no variance
+        judged = list(self.material.evaluating(["search"], most=most, seed=self.config.seed).epoch())
         return Evaluator(self.supernet, calibration, [x for x, _ in judged], [y for _, y in judged], self.latencies)
 
     def train_supernet(self, space: Space, share: float) -> None:
-        """Phase ``supernet``: shared weights for every network of a space that shrinks."""
+        """Phase ``supernet``: shared weights for every network of a space that shrinks; kept, and loaded when done."""
+        from safetensors.torch import load_file
+
         from ghostfit.search.shrink import Shrinker
         from ghostfit.search.supernet import Sandwich
         from ghostfit.train.fit import fit
 
-        config, clock = self.config, self.clock
-        is_done = self.run.is_done("supernet")
-        if not is_done:
-            self.on_event(Event("supernet", "start", "training shared weights"))
-        train_config = self._supernet_config(share)
+        config, clock, path = self.config, self.clock, self.run.file("supernet.safetensors")
+        if self.run.is_done("supernet"):
+            self.supernet.load_state_dict(load_file(path))
+            self.supernet.eval()
+            return
+        self.on_event(Event("supernet", "start", "training shared weights"))
+        began = clock.elapsed_s
         task = Sandwich(
-            space, shrink=Shrinker(self.evaluator, self.aim, self.run, seed=config.seed), num_random=config.num_random
+            space,
+            shrink=Shrinker(self.evaluator, self.aim, self.run, seed=config.seed, is_over=clock.is_stopped),
+            num_random=config.num_random,
         )
         batches = self.material.training(
             ["train"], batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
         )
-        began = clock.elapsed_s
-        is_over = clock.deadline(None)
         records = fit(
-            self.supernet, batches, None, train_config, task=task, run=self.run, phase="supernet", stop=is_over
+            self.supernet,
+            batches,
+            None,
+            self._supernet_config(share),
+            task=task,
+            run=self.run,
+            phase="supernet",
+            stop=clock.deadline(None),
         )
         forward(records, self.on_event)
         self.supernet.eval()
         self.evaluator.forget()
-        if not is_done:
-            self.run.write_json("space_final.json", task.space.to_dict())
-            self.run.finish("supernet", seconds=round(clock.elapsed_s - began, 1))
-            self.on_event(Event("supernet", "done", f"{len(task.space.open_genes())} genes are still open"))
+        save_store(self.supernet, path)
+        self.run.write_json("space_final.json", task.space.to_dict())
+        self.run.finish("supernet", seconds=round(clock.elapsed_s - began, 1), is_stopped=clock.is_stopped())
+        self.on_event(Event("supernet", "done", f"{len(task.space.open_genes())} genes are still open"))
 
     def study_space(self, share: float) -> tuple[Evaluation, list[dict[str, Any]]]:
         """Phase ``search``: the strategy's evaluations, as many random ones, and networks that need no search."""
@@ -261,7 +293,9 @@ class Hunt:
                 rest = None if seconds is None else max(1.0, began + seconds - self.clock.elapsed_s)
                 self._take(study.search(full, "random", num, is_over=self._over(rest)))
         evaluations = study.evaluations()
-        found = best(evaluations) or study.evaluate(self._fallback(space), "fallback")
+        found = best(evaluations) or next((e for e in evaluations if e.origin == "fallback"), None)
+        if found is None:
+            found = study.evaluate(self._fallback(space), "fallback")
         if not is_done:
             self.run.finish("search", seconds=round(self.clock.elapsed_s - began, 1), num_evaluations=len(evaluations))
             self.on_event(Event("search", "done", f"{len(evaluations)} networks measured"))
@@ -315,12 +349,12 @@ class Hunt:
         from ghostfit.train.config import TrainConfig
 
         config = self.config
+        began_with_limit = self.run.read_json("run.json")["config"]["time_s"] is not None
         return TrainConfig(
-            epochs=None if config.time_s else config.search_epochs,
-            time_s=self.clock.share_s(share) if config.time_s else None,
+            epochs=None if began_with_limit else config.search_epochs,
+            time_s=self.clock.share_s(share),
             batch_size=config.batch_size,
             augment=config.augment,
-            label_smoothing=0.1,
             seed=config.seed,
         )
 

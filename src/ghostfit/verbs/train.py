@@ -11,7 +11,8 @@ from ghostfit.config import argument, option, settle
 from ghostfit.event import Event, OnEvent, ignore
 from ghostfit.train.config import TrainConfig as LoopConfig
 from ghostfit.verbs.clock import Clock, interruptible
-from ghostfit.verbs.material import LEARNT, Material, check_input, read_material
+from ghostfit.verbs.material import LEARNT, Material, read_material
+from ghostfit.verbs.outset import check_input, named_arch
 from ghostfit.verbs.runs import open_run
 from ghostfit.verbs.training import class_weights_of, forward, teacher_of
 
@@ -131,7 +132,6 @@ def start_network(config: TrainConfig, material: Material, on_event: OnEvent) ->
 
     from ghostfit.nn.build import build
     from ghostfit.nn.pretrained import load_pretrained
-    from ghostfit.verbs.outset import named_arch
 
     prepare = material.prepare
     arch: Arch = named_arch(config.arch, len(material.dataset.class_names), prepare.size_hw, prepare.in_channels)
