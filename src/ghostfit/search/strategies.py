@@ -20,7 +20,7 @@ from ghostfit.space import Point, Space
 if TYPE_CHECKING:
     import optuna
 
-POPULATION = 24  # of NSGA-II; small, since a study here has tens to hundreds of evaluations
+POPULATION = 16  # of NSGA-II; small, since a study here has tens to hundreds of evaluations
 
 
 @dataclass(frozen=True)

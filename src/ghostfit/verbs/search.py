@@ -284,7 +284,7 @@ class Hunt:
                 if arch.id not in seen:
                     study.evaluate(arch, origin)
             half = None if seconds is None else seconds / 2
-            first = [arch for _, arch in by_hand if arch in space]
+            first = [*(arch for _, arch in by_hand if arch in space), *self._promising(space)]
             num = self._take(
                 study.search(space, config.strategy, config.evaluations, first=first, is_over=self._over(half))
             )
@@ -300,6 +300,16 @@ class Hunt:
             self.run.finish("search", seconds=round(self.clock.elapsed_s - began, 1), num_evaluations=len(evaluations))
             self.on_event(Event("search", "done", f"{len(evaluations)} networks measured"))
         return found, rows_of(found, evaluations, config.strategy)
+
+    def _promising(self, space: Space) -> list[Arch]:
+        """Where the study begins: what the evidence of the store's training promises most of."""
+        from ghostfit.search.foresight import promising
+        from ghostfit.search.strategies import POPULATION
+
+        rows = self.run.records("evidence.jsonl")
+        evidence = [(row["phase"], row["point"], row["accuracy"], row["cost"]) for row in rows]
+        most = next(iter(self.aim.given().values()), None)  # of the cost that the evidence tells
+        return promising(space, evidence, POPULATION, most_cost=most, seed=self.config.seed)
 
     def network(self, arch: Arch) -> Network:
         """The subnet with inherited weights and recalibrated batch norm."""
