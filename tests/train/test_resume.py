@@ -109,6 +109,10 @@ class Counting:
     def __init__(self):
         self.count, self.progress, self.seen = 0, -1.0, []
 
+    def begin_step(self, progress):
+        self.progress = progress
+        return False
+
     def train_step(self, network, x, y):
         self.count += 1
         self.seen.append(self.progress)
