@@ -262,7 +262,8 @@ sys.exit(main(["predict", "m", "a"], api=stand_in(answer)))
 
 def start(body: str) -> subprocess.Popen[str]:
     code = SLOW_VERB.format(tests=str(Path(__file__).parent), body=body)
-    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n{code}"  # a background job ignores it
+    # A background job of a shell ignores Ctrl-C, and so would its child.
+    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n{code}"
     pipe = subprocess.PIPE
     return subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
