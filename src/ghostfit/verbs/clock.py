@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ghostfit.event import Event, OnEvent
 from ghostfit.run import Run
 
 ENDING_SHARE, ENDING_LEAST_S, ENDING_MOST_S = 0.06, 12.0, 60.0  # export, test, bench and report
@@ -55,6 +56,15 @@ class Clock:
             return self.is_stopped() or (end is not None and time.monotonic() >= end)
 
         return is_over
+
+    def telling(self, on_event: OnEvent) -> OnEvent:
+        """`on_event`, with the time noted at each event."""
+
+        def tell(event: Event) -> None:
+            self.note()
+            on_event(event)
+
+        return tell
 
     def note(self) -> None:
         """Keep the time worked so far, at most every few seconds."""

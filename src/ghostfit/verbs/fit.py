@@ -96,6 +96,7 @@ def fit(config: FitConfig | str | Path, *, on_event: OnEvent = ignore, **setting
     run = open_run(config, "fit", lambda: check_input(config))
     with interruptible() as is_stopped:
         clock = Clock(run, config.time_s, is_stopped)
+        on_event = clock.telling(on_event)
         material = material_of(config, run, on_event)
         hunt = Hunt(config, run, clock, material, on_event)
         found, sentence = hunt.search(SUPERNET_SHARE, SEARCH_SHARE)

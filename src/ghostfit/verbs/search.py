@@ -45,7 +45,7 @@ class SearchConfig(Limits):
 
     data: str = argument("folder, zip, CSV or CIFAR files of labelled images, or digits")
     out: str = option("", "folder of the run (default: runs/NAME)")
-    resume: bool = option(False, "go on with a run that was stopped or killed")
+    resume: bool = option(False, "go on with a run that was killed")
     format: str = option("", "how DATA is laid out, when looking at it does not tell")
     size_hw: tuple[int, int] | None = option(
         None, "largest input size in pixels, such as 128 or 96x160 (default: from the images)", unit="size"
@@ -106,6 +106,7 @@ def search(config: SearchConfig | str | Path, *, on_event: OnEvent = ignore, **s
     run = open_run(config, "search", lambda: check_input(config))
     with interruptible() as is_stopped:
         clock = Clock(run, config.time_s, is_stopped)
+        on_event = clock.telling(on_event)
         material = material_of(config, run, on_event)
         hunt = Hunt(config, run, clock, material, on_event)
         found, sentence = hunt.search(*SEARCH_ONLY_SHARES)

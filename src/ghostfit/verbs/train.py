@@ -78,6 +78,7 @@ def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **set
     run = open_run(config, "train", lambda: check_input(config))
     with interruptible() as is_stopped:
         clock = Clock(run, config.time_s, is_stopped)
+        on_event = clock.telling(on_event)
         size_hw = config.size_hw or _own_size_hw(config.arch)
         material = read_material(
             config.data, size_hw=size_hw, seed=config.seed, run=run, on_event=on_event, format=config.format or None
