@@ -19,8 +19,8 @@ from ghostfit.counting import count
 from ghostfit.nn.build import build
 
 # What the found network and the store should see: so many passes over a small set, so many images of a large one.
-# Choices, not measurements: 200,000 images take small networks most of the way on CIFAR-10 (docs/LOG.md).
-FINAL_PASSES, FINAL_IMAGES = 20, 200_000
+# On TrashNet 20 passes of a large network lost to 72 of a small one (docs/LOG.md, first whole runs).
+FINAL_PASSES, FINAL_IMAGES = 60, 200_000
 SUPERNET_PASSES, SUPERNET_IMAGES = 16, 80_000
 # In steps of the largest network: a step of the store (the largest, a random and the smallest), of the found network.
 SANDWICH_PRICE, FOUND_PRICE = 1.6, 0.6
