@@ -19,7 +19,7 @@ from ghostfit.counting import count
 from ghostfit.nn.build import build
 
 # What the found network and the store should see: so many passes over a small set, so many images of a large one.
-# On TrashNet 20 passes of a large network lost to 72 of a small one (docs/LOG.md, first whole runs).
+# On TrashNet 20 passes of a network did no better than 72 of one five times smaller (docs/LOG.md, first whole runs).
 FINAL_PASSES, FINAL_IMAGES = 60, 200_000
 SUPERNET_PASSES, SUPERNET_IMAGES = 16, 80_000
 # In steps of the largest network: a step of the store (the largest, a random and the smallest), of the found network.
