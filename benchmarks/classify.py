@@ -87,7 +87,7 @@ def row_of(name: str, run: Run) -> dict[str, Any]:
         "name": name,
         "accuracy": f"{100 * test['accuracy']:.1f} ± {100 * test['standard_error']:.1f} ({test['num_images']})",
         "latency": f"{found['median_ms']:.3f} / {found['p90_ms']:.3f}",
-        "total": f"{run.read_json('clock.json')['seconds']:.0f}",
+        "total": f"{sum(phases.get(phase, {}).get('seconds', 0) for phase in PHASES):.0f}",
         **{phase: f"{phases.get(phase, {}).get('seconds', 0):.0f}" for phase in PHASES},
         "paid": run.read_json("paid.json")["sentence"],
     }
