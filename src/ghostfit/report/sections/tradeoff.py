@@ -29,7 +29,7 @@ from ghostfit.report.units import count, finite, milliseconds, percent, rounded,
 GROUPS = {  # shape, colour, radius, meaning; later ones are drawn over earlier ones
     "random": ("ring", "grey", 3.6, "random search"),
     "search": ("circle", "blue", 4.2, "the search"),
-    "hand": ("diamond", "purple", 5.2, "hand-made: presets, width-scaled"),
+    "hand": ("diamond", "purple", 5.2, "hand-made: width-scaled"),
     "start": ("triangle", "green", 6.5, "start network"),
 }
 LOG_SPAN = 6.0  # from this ratio of slowest to fastest a logarithmic axis is easier to read
