@@ -110,8 +110,9 @@ class Shrinker:
         self.evaluator.forget()
         self.evidence += seen
         smaller, log = drop_by_evidence(space, self.evidence, phase + 1, has_price=bool(self.limits.given()))
-        for number, point, accuracy, cost in seen:
-            self.run.append("evidence.jsonl", {"phase": number, "point": point, "accuracy": accuracy, "cost": cost})
+        earlier = [record for record in self.run.records("evidence.jsonl") if record["phase"] < phase]
+        names = ("phase", "point", "accuracy", "cost")
+        write_lines(self.run, "evidence.jsonl", [*earlier, *(dict(zip(names, row, strict=True)) for row in seen)])
         old = [record for record in self.run.records("shrink.jsonl") if record["phase"] <= phase]
         write_log(self.run, old, log)
         return smaller
@@ -126,8 +127,12 @@ class Shrinker:
 
 def write_log(run: Run, old: Sequence[dict[str, Any]], new: Sequence[Dropped]) -> None:
     """Write ``shrink.jsonl`` whole: a phase that a kill repeats leaves no line twice."""
-    records = [*old, *(entry.to_dict() for entry in new)]
-    write_atomically(run.file("shrink.jsonl"), "".join(json.dumps(record) + "\n" for record in records).encode())
+    write_lines(run, "shrink.jsonl", [*old, *(entry.to_dict() for entry in new)])
+
+
+def write_lines(run: Run, name: str, records: Sequence[dict[str, Any]]) -> None:
+    """Write a ``.jsonl`` file whole or not at all."""
+    write_atomically(run.file(name), "".join(json.dumps(record) + "\n" for record in records).encode())
 
 
 def drop_by_evidence(
