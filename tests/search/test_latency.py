@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from helpers import small_space
 
+from ghostfit.runtime.bench import Latency
 from ghostfit.search.latency import LatencyStore
 from ghostfit.verbs.latencies import export_fresh
+
+
+LATENCY = Latency(
+    median_ms=1.0,
+    p90_ms=1.0,
+    min_ms=1.0,
+    num_runs=10,
+    runtime="onnxruntime",
+    runtime_version="1",
+    threads=1,
+    device="test",
+    input_shape=(1, 3, 32, 32),
+)
 
 
 def new_store(path: Path, threads: int = 1) -> LatencyStore:
@@ -39,6 +54,31 @@ def test_threads_and_architectures_have_their_own_figures(tmp_path: Path) -> Non
     one, two = new_store(path), new_store(path, threads=2)
     keys = {one.key(space.smallest()), one.key(space.largest()), two.key(space.smallest())}
     assert len(keys) == 3
+
+
+def test_a_resumed_run_finds_its_own_figures_even_of_a_busy_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = iter([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+    monkeypatch.setattr(
+        "ghostfit.search.latency.measure_latency",
+        lambda *args, **kwargs: dataclasses.replace(LATENCY, median_ms=next(figures), disturbed=0.9),
+    )
+    arch = small_space().smallest()
+    shared, own = tmp_path / "latency.jsonl", tmp_path / "run" / "latency.jsonl"
+    first = LatencyStore(export_fresh, path=shared, run_path=own).measure(arch)
+    again = LatencyStore(export_fresh, path=shared, run_path=own)
+    assert again.measure(arch) == first and again.num_measured == 0
+    other = LatencyStore(export_fresh, path=shared, run_path=tmp_path / "other" / "latency.jsonl")
+    assert other.measure(arch) != first and not shared.exists()
+
+
+def test_a_run_keeps_a_figure_that_the_store_has_lost(tmp_path: Path) -> None:
+    arch, shared, own = small_space().smallest(), tmp_path / "latency.jsonl", tmp_path / "run" / "latency.jsonl"
+    first = new_store(shared).measure(arch)
+    LatencyStore(export_fresh, path=shared, run_path=own).measure(arch)
+    shared.unlink()
+    assert LatencyStore(export_fresh, path=shared, run_path=own).measure(arch) == first
 
 
 @pytest.mark.parametrize("branches", [0, 3])

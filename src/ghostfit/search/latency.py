@@ -31,7 +31,9 @@ def cache_folder() -> Path:
 class LatencyStore:
     """Measured latencies of one device, runtime and thread count, in one JSON-lines file.
 
-    `export` turns an architecture into the bytes of its file. Several processes may append to one store.
+    `export` turns an architecture into the bytes of its file. Several processes may append to one store. `run_path` is
+    a second file, of one run: every figure the run has used, those of a busy machine included, and it goes before the
+    store, so that a run that was killed and resumed decides by the same figures.
     """
 
     export: Callable[[Arch], bytes]
@@ -39,17 +41,26 @@ class LatencyStore:
     runtime: str = "onnxruntime"
     threads: int = 1
     budget_s: float = 0.6
+    run_path: Path | None = None
     _known: dict[str, Latency] = field(default_factory=dict, repr=False)
+    _used: set[str] = field(default_factory=set, repr=False)
     num_measured: int = 0
 
     def __post_init__(self) -> None:
-        self._known = _read(self.path)
+        used = _read(self.run_path) if self.run_path else {}
+        self._known, self._used = {**_read(self.path), **used}, set(used)
 
     def measure(self, arch: Arch) -> Latency:
         """Median and p90 latency of `arch` at batch 1; measured once, then remembered."""
         key = self.key(arch)
         if key not in self._known:
-            self._remember(key, arch, self._measure_calmly(arch))
+            latency = self._known[key] = self._measure_calmly(arch)
+            self.num_measured += 1
+            if latency.disturbed <= DISTURBED:  # a figure of a busy machine serves this run only
+                _append(self.path, key, arch, latency)
+        if self.run_path and key not in self._used:
+            self._used.add(key)
+            _append(self.run_path, key, arch, self._known[key])
         return self._known[key]
 
     def _measure_calmly(self, arch: Arch) -> Latency:
@@ -70,14 +81,12 @@ class LatencyStore:
             [arch.deployed().id, device, _runtime_version(self.runtime), f"t{self.threads}", f"e{EXPORT_VERSION}"]
         )
 
-    def _remember(self, key: str, arch: Arch, latency: Latency) -> None:
-        self._known[key] = latency
-        self.num_measured += 1
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({"key": key, "arch_id": arch.id, "latency": latency.to_dict()}) + "\n"
-        if latency.disturbed <= DISTURBED:  # a figure of a busy machine serves this run only
-            with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(line)
+
+def _append(path: Path, key: str, arch: Arch, latency: Latency) -> None:
+    """Add an entry to a store."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"key": key, "arch_id": arch.id, "latency": latency.to_dict()}) + "\n")
 
 
 def _read(path: Path) -> dict[str, Latency]:

@@ -146,7 +146,12 @@ class Hunt:
         self.limits = Limits(**config.given())
         self.aim = self.limits.tightened()
         is_short = config.time_s is not None and config.time_s < SHORT_RUN_S
-        self.latencies: LatencyStore = latency_store(config.runtime, config.threads, budget_s=0.1 if is_short else 0.25)
+        self.latencies: LatencyStore = latency_store(
+            config.runtime,
+            config.threads,
+            budget_s=0.1 if is_short else 0.25,
+            run_path=run.file("latency.jsonl"),
+        )
         self.outset: Outset = self._set_out(material)
         self.material = self._prepared(material)
 
