@@ -28,6 +28,8 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ghostfit.data.targets import Target
+
 SPLIT_NAMES = ("train", "val", "search", "test")
 MAX_FILE_BYTES = 256 * 2**20  # one image file; a larger one is a mistake or an attack, and is skipped
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip member: signature, ..., length of its name, of its extra field
@@ -135,12 +137,16 @@ class ArraySource:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled image. `id` is unique in its dataset and stable: a path relative to the root, or an index."""
+    """One labelled image. `id` is unique in its dataset and stable: a path relative to the root, or an index.
+
+    `label` is its class in a classification; a dense task has a `target` instead, and a label of 0.
+    """
 
     id: str
     source: Source
     label: int
     num_bytes: int = 0
+    target: Target | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +176,7 @@ class Dataset:
     samples: tuple[Sample, ...]
     given: Mapping[str, tuple[int, ...]]
     skipped: tuple[Skipped, ...] = ()
-    task: str = "classify"
+    task: str = "classify"  # or "detect", "segment" (a class for each pixel), "instance" (objects with masks)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -193,6 +199,8 @@ class Dataset:
         digest = hashlib.sha256(repr(self.class_names).encode())
         for sample in self.samples:
             digest.update(f"{sample.id}\0{sample.label}\0{sample.num_bytes}\n".encode())
+            if sample.target is not None:
+                digest.update(sample.target.stamp().encode())
         return digest.hexdigest()[:16]
 
     def stamp(self) -> str:
