@@ -9,6 +9,12 @@ The universal Ghost block unites GhostNet (arXiv 1911.11907), GhostNetV2 (arXiv 
 >>> arch = Arch(stem=Stem(out=16), stages=(Stage(out=16, blocks=(Block(mid=16),)),), head=Head(conv=64))
 >>> Arch.from_json(arch.to_json()) == arch
 True
+
+With a `Dense` in place of the classifier the same backbone finds objects or labels pixels:
+
+>>> from ghostfit.presets import preset
+>>> preset("ghostnet_050", num_classes=3, size_hw=(320, 320)).as_dense(Dense("detect")).output_names
+('scores', 'boxes')
 """
 
 from __future__ import annotations
@@ -16,13 +22,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 ACTIVATIONS = ("relu", "relu6", "hard_swish", "silu", "none")
 SCHEMA = "ghostfit.arch/1"
+OUTPUTS = {
+    "classify": ("logits",),
+    "detect": ("scores", "boxes"),
+    "instance": ("scores", "boxes", "coefficients", "prototypes"),
+    "segment": ("classes",),
+}
+COARSEST_TAP = 32  # stride of the last map that a neck reads of a backbone, as in every published detector
+PROTOTYPE_STRIDE = 4
 
 
 @dataclass(frozen=True)
@@ -82,11 +96,48 @@ class Head:
 
 
 @dataclass(frozen=True)
+class Dense:
+    """Neck and head of a network for every place of the image; they take the classifier's place.
+
+    ``detect``: Ghost-PAN and an anchor-free head (PicoDet, arXiv 2111.00902); ``instance``: with prototype masks as
+    well (YOLACT, arXiv 1904.02689); ``segment``: pooled context and a top-down path (PP-LiteSeg, arXiv 2204.02681),
+    whose maps are half as wide at each finer level.
+
+    `strides` are the levels in pixels, fine to coarse, each twice the one before: those that the backbone has are read
+    from it, coarser ones are made by the neck. Empty `strides`, and 0 for `width` and `num_prototypes`, stand for the
+    task's default and are filled in.
+    """
+
+    task: Literal["detect", "instance", "segment"]
+    width: int = 0  # channels of a level; of the coarsest one for `segment`
+    ratio: int = 1  # Ghost ratio of the pointwise convolutions
+    kernel: int = 5  # of the depthwise convolutions
+    expand: int = 0  # expansion of the neck's blocks, times their width; 0: depthwise-separable blocks
+    head_depth: int = 1  # depthwise-separable convolutions before the predictions
+    strides: tuple[int, ...] = ()
+    num_prototypes: int = 0
+    act: str = "relu"
+
+    def __post_init__(self) -> None:
+        if self.task not in OUTPUTS or self.task == "classify":
+            raise ValueError(f"task={self.task!r}; allowed: 'detect', 'instance', 'segment'")
+        is_segment, is_instance = self.task == "segment", self.task == "instance"
+        defaults = {"width": 128 if is_segment else 96, "strides": (8, 16, 32) if is_segment else (8, 16, 32, 64)}
+        if is_instance:
+            defaults["num_prototypes"] = 32  # YOLACT, section 3.1
+        for name, value in defaults.items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, value)
+        _check_dense(self)
+
+
+@dataclass(frozen=True)
 class Arch:
     """A whole network as a value. See the module's docstring.
 
     `size_hw` is the input size in pixels. `branches` > 0 is the re-parameterised training form (GhostNetV3, section 3)
-    with that many parallel convolutions; `deployed()` gives the form that runs.
+    with that many parallel convolutions; `deployed()` gives the form that runs. With `dense` there is no classifier:
+    `head` is set to an empty one, so that equal networks are equal values.
     """
 
     stem: Stem
@@ -98,8 +149,11 @@ class Arch:
     bn_eps: float = 1e-5
     padding: Literal["symmetric", "same"] = "symmetric"  # "same": TensorFlow's rule, the odd pixel right and below
     branches: int = 0
+    dense: Dense | None = None
 
     def __post_init__(self) -> None:
+        if self.dense is not None:
+            object.__setattr__(self, "head", Head())
         _check(self)
 
     @cached_property
@@ -109,7 +163,10 @@ class Arch:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict with a ``schema`` entry, ready for JSON."""
-        return {"schema": SCHEMA, **dataclasses.asdict(self)}
+        fields = dataclasses.asdict(self)
+        if self.dense is None:  # the ids of classifiers are those from before there was anything else
+            del fields["dense"]
+        return {"schema": SCHEMA, **fields}
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces. Equal archs give equal text."""
@@ -131,6 +188,8 @@ class Arch:
             )
             height, width = fields.get("size_hw", (224, 224))
             fields["size_hw"] = (height, width)
+            if fields.get("dense") is not None:
+                fields["dense"] = Dense(**{**fields["dense"], "strides": tuple(fields["dense"].get("strides", ()))})
             return cls(**fields)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not an architecture: {error}; write one with Arch.to_json()") from error
@@ -153,6 +212,36 @@ class Arch:
     def deployed(self) -> Arch:
         """The same network without training branches."""
         return self.replace(branches=0)
+
+    @property
+    def task(self) -> str:
+        """``classify``, or the task of `dense`."""
+        return "classify" if self.dense is None else self.dense.task
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the raw outputs, in the order in which the network gives them (docs/design/dense.md)."""
+        return OUTPUTS[self.task]
+
+    @property
+    def features(self) -> dict[int, int]:
+        """Index of the last stage of each stride from 4 on that the backbone has, by stride: {4: 1, 8: 2, ...}."""
+        strides = enumerate(_strides(self))
+        return {stride: index for index, stride in strides if stride >= 4}
+
+    @property
+    def taps(self) -> tuple[int, ...]:
+        """Strides of the maps that the neck reads as its levels, fine to coarse; none for a classifier."""
+        return () if self.dense is None else tuple(s for s in self.dense.strides if s in self.features)
+
+    def as_dense(self, dense: Dense) -> Arch:
+        """A copy that is the backbone of `dense`, without the stages that are coarser than its neck reads.
+
+        Raises ValueError when the stages miss a stride that the neck needs.
+        """
+        coarsest = min(COARSEST_TAP, dense.strides[-1])
+        stages = tuple(stage for stage, s in zip(self.stages, _strides(self), strict=True) if s <= coarsest)
+        return self.replace(stages=stages, dense=dense)
 
 
 def make_divisible(value: float, divisor: int = 8, floor: float = 0.9) -> int:
@@ -210,3 +299,49 @@ def _check(arch: Arch) -> None:
                 raise ValueError(f"{where}: Ghost ratios start at 1 (a plain convolution)")
             if block.mid == 0 and (block.ratio > 1 or block.dfc):
                 raise ValueError(f"{where}: Ghost ratio and DFC act on the expansion; mid=0 has none")
+    if arch.dense is not None:
+        _check_taps(arch, arch.dense)
+
+
+def _check_dense(dense: Dense) -> None:
+    doubled = tuple(dense.strides[0] * 2**level for level in range(len(dense.strides)))
+    if dense.strides != doubled or dense.strides[0] < PROTOTYPE_STRIDE or dense.strides[0] & (dense.strides[0] - 1):
+        raise ValueError(f"strides={dense.strides}; allowed: powers of two from 4 on, each twice the one before")
+    if min(dense.width, dense.ratio) < 1 or min(dense.expand, dense.head_depth, dense.num_prototypes) < 0:
+        raise ValueError(f"{dense}: width and ratio start at 1, expand, head_depth and num_prototypes at 0")
+    if dense.kernel < 1 or dense.kernel % 2 == 0:
+        raise ValueError(f"kernel={dense.kernel} of neck and head; it must be odd")
+    if dense.act not in ACTIVATIONS:
+        raise ValueError(f"act={dense.act!r} of neck and head; allowed: {', '.join(ACTIVATIONS)}")
+    if dense.num_prototypes and dense.task != "instance":
+        raise ValueError(f"num_prototypes={dense.num_prototypes} for {dense.task!r}; only 'instance' has prototypes")
+
+
+def _check_taps(arch: Arch, dense: Dense) -> None:
+    have, last = arch.features, _strides(arch)[-1]
+    wanted = {dense.strides[0], *(stride for stride in dense.strides if stride <= last)}
+    if dense.task == "instance":
+        wanted.add(PROTOTYPE_STRIDE)
+    if missing := sorted(wanted - set(have)):
+        raise ValueError(
+            f"the neck reads maps of stride {_listed(missing)}, the backbone has {_listed(have) or 'none'}; "
+            "choose other strides for Dense(...), or a backbone with a stage for each"
+        )
+    if last > dense.strides[-1]:
+        raise ValueError(
+            f"the backbone goes on to stride {last}, the neck reads no further than {dense.strides[-1]}; "
+            "arch.as_dense(dense) leaves out the stages that nobody reads"
+        )
+
+
+def _strides(arch: Arch) -> list[int]:
+    """Pixels from one place of the map to the next, after each stage."""
+    stride, strides = arch.stem.stride, []
+    for stage in arch.stages:
+        stride *= stage.blocks[0].stride
+        strides.append(stride)
+    return strides
+
+
+def _listed(strides: Iterable[int]) -> str:
+    return ", ".join(map(str, strides))
