@@ -180,6 +180,45 @@ def test_preparing_leaves_the_image_alone():
     np.testing.assert_array_equal(PHOTO, kept)
 
 
+RULES = [{"resize": "squash"}, {"resize": "letterbox"}, {"resize": "crop"}, {"resize": "crop", "crop_pct": 0.8}]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: "-".join(map(str, rule.values())))
+@pytest.mark.parametrize("image_hw", [(60, 90), (90, 60), (48, 64), (31, 77), (200, 150)])
+def test_a_box_and_its_map_go_where_the_pixels_go(rule, image_hw):
+    prepare = Prepare(size_hw=(48, 64), mean=(0.0,) * 3, **rule)
+    height, width = image_hw
+    box = np.array([width * 0.4, height * 0.35, width * 0.65, height * 0.7]).round()
+    left, top, right, bottom = box.astype(int)
+    class_map = np.zeros(image_hw, np.uint8)
+    class_map[top:bottom, left:right] = 1
+    placement = prepare.placement(image_hw)
+    pixels = prepare.resized(np.repeat(class_map[:, :, None] * np.uint8(255), 3, axis=2))[:, :, 0] / 255
+    moved = placement.to_input(box)
+    middle = (pixels.sum(0) @ (np.arange(64) + 0.5), pixels.sum(1) @ (np.arange(48) + 0.5)) / pixels.sum()
+    np.testing.assert_allclose((moved[:2] + moved[2:]) / 2, middle, atol=0.1)
+    area = (moved[2] - moved[0]) * (moved[3] - moved[1])
+    assert abs(pixels.sum() - area) < 0.06 * area
+    np.testing.assert_allclose(placement.to_image(moved), box, atol=1e-4)
+    known = placement.map_to_input(class_map, fill=255)
+    assert known.shape == (48, 64) and known.dtype == np.uint8
+    inside = known != 255
+    assert np.abs((known == 1) - pixels)[inside].mean() < 0.03
+    bars = prepare.resized(np.full((*image_hw, 3), 255, np.uint8))[:, :, 0] == 0
+    np.testing.assert_array_equal(bars, ~inside)
+
+
+def test_boxes_of_the_bars_end_at_the_image():
+    placement = Prepare(size_hw=(32, 32), resize="letterbox").placement((50, 100))
+    assert placement.to_image(np.array([[-5.0, 0, 50, 12], [0, 30, 3, 32]])).tolist() == [
+        [0, 0, 100, 12.5],
+        [0, 50, 9.375, 50],
+    ]
+    assert placement.to_image(np.zeros((0, 4))).shape == (0, 4)
+    with pytest.raises(ValueError, match="sizes must agree"):
+        placement.map_to_input(np.zeros((9, 9), np.uint8), fill=255)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

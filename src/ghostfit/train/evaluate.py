@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from ghostfit.train.task import Loader
 
@@ -27,6 +27,7 @@ def evaluate(
     try:
         with torch.inference_mode(), autocast():
             for x, y in batches.epoch():
+                assert isinstance(y, Tensor)  # classes; dense tasks evaluate by their own metrics
                 scores.append(network(x.to(device, non_blocking=True)).float())
                 labels.append(y)
     finally:

@@ -18,7 +18,7 @@ from ghostfit.train.meter import Meter, add_means, means_of
 from ghostfit.train.plan import Plan, fit_into
 from ghostfit.train.records import Journal, Record
 from ghostfit.train.state import Snapshot, Training, capture, is_better, restore, snapshot
-from ghostfit.train.task import Batch, Loader
+from ghostfit.train.task import Batch, FadesAugmentation, Loader
 
 MOST_RESTORES = 4  # halvings of the rate: where a sixteenth of it fails too, the rate is not the cause
 SAVE_SHARE = 0.02  # of the time may go to checkpoints at the ends of short epochs
@@ -65,7 +65,7 @@ def train(training: Training, session: Session) -> Generator[Record, None, bool]
             for x, y in stream:
                 if training.begin_step():
                     meter.pause()
-                meter.add(training.train_step(x, y), len(y))
+                meter.add(training.train_step(x, y), len(x))
                 is_epoch_end = training.batch == training.plan.steps_per_epoch
                 is_stopped = session.stop()
                 is_last = training.step >= training.plan.total_steps or _is_time_up(training, session)
@@ -123,6 +123,8 @@ def validate(network: nn.Module, training: Training, session: Session) -> tuple[
 def _stream(batches: Loader, training: Training) -> Generator[Batch, None, None]:
     """Batches from where `training` stands, epoch after epoch."""
     while True:
+        if isinstance(batches, FadesAugmentation):
+            batches.begin_epoch(training.plan.progress(training.step - training.batch))
         yield from batches.epoch(training.epoch, start_batch=training.batch)
         if training.batch != 0:
             raise ValueError(f"epoch {training.epoch} gave {training.batch} batches, {len(batches)} were promised")

@@ -26,7 +26,7 @@ from ghostfit.train.config import TrainConfig
 from ghostfit.train.evaluate import device_of
 from ghostfit.train.optim import clip_gradient, make_optimizer, reference_lr
 from ghostfit.train.seeding import seed_step
-from ghostfit.train.task import Batch, HasState, Loader, Task
+from ghostfit.train.task import Batch, HasState, Loader, Task, labels_to
 
 SPAN = (1 / 64, 8.0)  # of the usual rate: where the ramp begins and ends
 NUM_BATCHES = 8  # that come round
@@ -141,7 +141,7 @@ def _run_steps(
         seed_step(config.seed, i, device)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
-        loss = float(task.train_step(network, x.to(device), y.to(device))["loss"])
+        loss = float(task.train_step(network, x.to(device), labels_to(y, device))["loss"])
         yield loss
         if config.clip_grad:
             clip_gradient(parameters, config.clip_grad, device)

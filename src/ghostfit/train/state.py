@@ -18,11 +18,11 @@ from ghostfit.train.optim import clip_gradient, make_optimizer
 from ghostfit.train.plan import Plan
 from ghostfit.train.schedule import Plateau, lr_factor
 from ghostfit.train.seeding import seed_step
-from ghostfit.train.task import FollowsProgress, HasState, Task
+from ghostfit.train.task import FollowsProgress, HasState, Labels, Task, labels_to
 
 EMA_EVERY = 4  # steps between updates of the average: 0.15 ms a step instead of 0.6 (docs/LOG.md)
 EMA_RISE = 5.0  # updates: the average starts short and reaches its decay as t / (t + 5)
-FREE_TO_CHANGE = {"time_s", "checkpoint_s", "trackers", "teacher"}  # settings that a resumed run may give anew
+FREE_TO_CHANGE = {"time_s", "checkpoint_s", "trackers", "teacher", "device"}  # settings that a resumed run may give anew
 
 _Pair = tuple[list[Tensor], list[Tensor]]
 
@@ -86,15 +86,13 @@ class Training:
         """Tell a task that wants to know how far the training is; whether that took time."""
         return self._follower is not None and self._follower.begin_step(self.plan.progress(self.step))
 
-    def train_step(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor | float]:
+    def train_step(self, x: Tensor, y: Labels) -> Mapping[str, Tensor | float]:
         """Go one step; returns the task's values."""
         seed_step(self.config.seed, self.step, self.device)
         lr = self.lr
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
-        values = self.task.train_step(
-            self.network, x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
-        )
+        values = self.task.train_step(self.network, x.to(self.device, non_blocking=True), labels_to(y, self.device))
         if self.config.clip_grad:
             clip_gradient(self.parameters, self.config.clip_grad, self.device)
         self.optimizer.step()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
-Batch = tuple[Tensor, Tensor]
+Labels: TypeAlias = "Tensor | Mapping[str, Tensor]"  # (B,) int64, or what a dense task reads by name
+Batch: TypeAlias = "tuple[Tensor, Labels]"
 
 
 class Loader(Protocol):
@@ -23,7 +25,7 @@ class Loader(Protocol):
         ...
 
     def epoch(self, epoch: int = 0, start_batch: int = 0) -> Iterator[Batch]:
-        """Batches (x: (B, C, H, W) float; y: (B,) int64) of an epoch, from `start_batch` on."""
+        """Batches (x: (B, C, H, W) float; y: its labels) of an epoch, from `start_batch` on."""
         ...
 
 
@@ -40,10 +42,11 @@ class Task(Protocol):
         """Name of the value of `evaluate` by which the best weights are kept; larger is better."""
         ...
 
-    def train_step(self, network: nn.Module, x: Tensor, y: Tensor) -> Mapping[str, Tensor | float]:
+    def train_step(self, network: nn.Module, x: Tensor, y: Any) -> Mapping[str, Tensor | float]:
         """Forward and backward: add gradients to the parameters, return values to average and record.
 
-        It must hold ``loss``. Return detached tensors, not floats: the loop reads them seldom, so a GPU never waits.
+        y: the `Labels` of the task's own batches. The values must hold ``loss``. Return detached tensors, not floats:
+        the loop reads them seldom, so a GPU never waits.
         """
         ...
 
@@ -75,3 +78,19 @@ class FollowsProgress(Protocol):
         Returns whether it did something that took time: that is then not booked as the time of a step.
         """
         ...
+
+
+@runtime_checkable
+class FadesAugmentation(Protocol):
+    """A loader that changes images less as the training ends."""
+
+    def begin_epoch(self, progress: float) -> None:
+        """Called before each `Loader.epoch` of a training, with the share of its steps that lie before that epoch."""
+        ...
+
+
+def labels_to(y: Labels, device: torch.device) -> Labels:
+    """The labels on `device`, of whatever kind they are."""
+    if isinstance(y, Tensor):
+        return y.to(device, non_blocking=True)
+    return {name: value.to(device, non_blocking=True) for name, value in y.items()}

@@ -25,6 +25,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ghostfit.vision.placement import Placement
+
 ImageSource: TypeAlias = "str | Path | bytes | np.ndarray | Image.Image"
 ResizeRule: TypeAlias = Literal["squash", "crop", "letterbox"]
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
@@ -113,21 +115,28 @@ class Prepare:
     def resized(self, image: np.ndarray) -> np.ndarray:
         """`image` (H, W, C), uint8, at `size_hw` by the resize rule: (h, w, C), uint8."""
         self._check_image(image)
-        height, width = self.size_hw
-        if image.shape[:2] == self.size_hw and (self.resize != "crop" or self.crop_pct == 1):
-            return np.ascontiguousarray(image)
-        if self.resize == "squash":
-            return _resample(image, self.size_hw, self.interpolation)
-        fits = (height / image.shape[0], width / image.shape[1])
-        if self.resize == "letterbox":
-            return self._letterboxed(image, min(fits))
-        scale = max(fits) / self.crop_pct
-        # Whole pixels are cut off (floor), as torchvision does, so that published accuracies are met.
-        covering = (
-            max(height, math.floor(image.shape[0] * scale + 1e-6)),
-            max(width, math.floor(image.shape[1] * scale + 1e-6)),
+        inner_hw, top, left = self._geometry((image.shape[0], image.shape[1]))
+        inner = _resample(image, inner_hw, self.interpolation)
+        if self.resize == "letterbox" and inner_hw != self.size_hw:
+            canvas = np.empty((*self.size_hw, self.in_channels), np.uint8)
+            canvas[:] = [round(255 * min(1.0, max(0.0, mean))) for mean in self.mean]
+            canvas[top : top + inner_hw[0], left : left + inner_hw[1]] = inner
+            return canvas
+        return np.ascontiguousarray(inner[-top : self.size_hw[0] - top, -left : self.size_hw[1] - left])
+
+    def placement(self, image_hw: tuple[int, int]) -> Placement:
+        """Where an image of `image_hw` pixels lies in the input: what resizing did, and how boxes come back from it.
+
+        >>> Prepare(size_hw=(32, 32), resize="letterbox").placement((50, 100)).offset_xy
+        (0, 8)
+        """
+        (inner_h, inner_w), top, left = self._geometry(image_hw)
+        return Placement(
+            image_hw=image_hw,
+            input_hw=self.size_hw,
+            scale_xy=(inner_w / image_hw[1], inner_h / image_hw[0]),
+            offset_xy=(left, top),
         )
-        return _centre_crop(_resample(image, covering, self.interpolation), self.size_hw)
 
     def normalised(self, images: np.ndarray) -> np.ndarray:
         """(x / 255 - mean) / std of resized images (..., H, W, C), uint8, as (..., C, H, W), float32."""
@@ -156,17 +165,24 @@ class Prepare:
         except TypeError as error:
             raise ValueError(f"not a preparation: {error}; write one with Prepare.to_dict()") from error
 
-    def _letterboxed(self, image: np.ndarray, scale: float) -> np.ndarray:
+    def _geometry(self, image_hw: tuple[int, int]) -> tuple[tuple[int, int], int, int]:
+        """Size that an image is resized to, and the row and column of the input where its first pixel comes to lie
+        (below zero where a crop cuts it off)."""
         height, width = self.size_hw
-        inner = (
-            min(height, max(1, round(image.shape[0] * scale))),
-            min(width, max(1, round(image.shape[1] * scale))),
+        fits = (height / image_hw[0], width / image_hw[1])
+        if self.resize == "squash":
+            return self.size_hw, 0, 0
+        if self.resize == "letterbox":
+            inner_h, inner_w = (
+                min(most, max(1, round(side * min(fits)))) for most, side in zip(self.size_hw, image_hw, strict=True)
+            )
+            return (inner_h, inner_w), (height - inner_h) // 2, (width - inner_w) // 2
+        scale = max(fits) / self.crop_pct
+        # Whole pixels are cut off (floor), as torchvision does, so that published accuracies are met.
+        inner_h, inner_w = (
+            max(least, math.floor(side * scale + 1e-6)) for least, side in zip(self.size_hw, image_hw, strict=True)
         )
-        canvas = np.empty((height, width, self.in_channels), np.uint8)
-        canvas[:] = [round(255 * min(1.0, max(0.0, mean))) for mean in self.mean]
-        top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
-        canvas[top : top + inner[0], left : left + inner[1]] = _resample(image, inner, self.interpolation)
-        return canvas
+        return (inner_h, inner_w), -round((inner_h - height) / 2), -round((inner_w - width) / 2)
 
     def _check_image(self, image: np.ndarray) -> None:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.in_channels or 0 in image.shape:
@@ -263,11 +279,6 @@ def _resample(image: np.ndarray, size_hw: tuple[int, int], interpolation: Interp
         for channel in range(image.shape[2])
     ]
     return np.stack([np.asarray(plane) for plane in planes], axis=2)
-
-
-def _centre_crop(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    top, left = (round((have - want) / 2) for have, want in zip(image.shape[:2], size_hw, strict=True))
-    return np.ascontiguousarray(image[top : top + size_hw[0], left : left + size_hw[1]])
 
 
 @cache
