@@ -35,8 +35,10 @@ OUTPUTS = {
     "instance": ("scores", "boxes", "coefficients", "prototypes"),
     "segment": ("classes",),
 }
+DENSE_TASKS = ("detect", "instance", "segment")
 COARSEST_TAP = 32  # stride of the last map that a neck reads of a backbone, as in every published detector
 PROTOTYPE_STRIDE = 4
+CONTEXT_BINS = (1, 2, 4)  # cells a side of the pooled context of `segment`: PP-LiteSeg, section 3.3
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Block:
     ``kind="ghost"``: [depthwise `start_kernel`] -> expand to `mid` (a pointwise convolution as a Ghost module of ratio
     `ratio`) [+ DFC gate] -> [depthwise `kernel`, carries the stride] -> [SE] -> project (Ghost module of the stage's
     `project_ratio`) + shortcut. ``kind="conv"``: one dense `kernel` x `kernel` convolution with batch norm and
-    activation, no shortcut (the 'cn' block of MobileNetV4).
+    activation, no shortcut (the 'cn' block of MobileNetV4); with a `project_ratio` above 1 in its stage it is a Ghost
+    module of that kernel (Ghost-VGG, section 4.1 of the paper).
 
     The shortcut is the identity wherever stride is 1 and the widths agree; elsewhere it is a depthwise
     `shortcut_kernel` + pointwise pair (GhostNet, figure 3), or absent when `shortcut_kernel` is 0.
@@ -119,8 +122,8 @@ class Dense:
     act: str = "relu"
 
     def __post_init__(self) -> None:
-        if self.task not in OUTPUTS or self.task == "classify":
-            raise ValueError(f"task={self.task!r}; allowed: 'detect', 'instance', 'segment'")
+        if self.task not in DENSE_TASKS:
+            raise ValueError(f"task={self.task!r}; allowed: {', '.join(DENSE_TASKS)}")
         is_segment, is_instance = self.task == "segment", self.task == "instance"
         defaults = {"width": 128 if is_segment else 96, "strides": (8, 16, 32) if is_segment else (8, 16, 32, 64)}
         if is_instance:
@@ -129,6 +132,19 @@ class Dense:
             if not getattr(self, name):
                 object.__setattr__(self, name, value)
         _check_dense(self)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level, fine to coarse."""
+        if self.task != "segment":
+            return (self.width,) * len(self.strides)
+        halvings = range(len(self.strides) - 1, -1, -1)
+        return tuple(max(8, make_divisible(self.width / 2**halving)) for halving in halvings)
+
+    def block(self, width: int) -> Block:
+        """The block that joins maps of `width` channels in the neck."""
+        ratio = self.ratio if self.expand else 1
+        return Block(mid=width * self.expand, kernel=self.kernel, ratio=ratio, act=self.act)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@
 torch.Size([2, 10])
 
 Module names: ``stem``, ``stages.{i}.{j}.(start|expand|depthwise|se|project|shortcut)`` and
-``head.(conv|hidden|classifier)``.
+``head.(conv|hidden|classifier)``; with `Arch.dense` ``neck`` (`ghostfit.nn.neck`) and ``head``
+(`ghostfit.nn.dense_head`) instead of the classifier.
 Where a map's channel order is not forced by a Ghost module, the plain convolution that writes it takes the order that
 a residual sum needs (`channel_orders`).
 """
@@ -18,9 +19,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ghostfit.arch import Arch, Block, Head, memory_slots
+from ghostfit.arch import PROTOTYPE_STRIDE, Arch, Block, Head, memory_slots
 from ghostfit.nn.block import GhostBlock
+from ghostfit.nn.dense_head import DetectHead, SegmentHead, build_head, initialise_predictions
 from ghostfit.nn.ghost import ConvBN, Form, LinearBN, Slots
+from ghostfit.nn.neck import ContextFusion, GhostPan, build_neck
 
 if TYPE_CHECKING:
     from ghostfit.vision.prepare import Prepare
@@ -51,7 +54,7 @@ def build(
 
 
 class Network(nn.Module):
-    """Stem, stages of blocks, classifier. `arch` is what it was built from.
+    """Stem, stages of blocks, and a classifier or a neck with a dense head. `arch` is what it was built from.
 
     `prepare` tells how images become its input; it travels with pretrained weights and is None for a fresh network.
     """
@@ -78,11 +81,26 @@ class Network(nn.Module):
                 blocks.append(_block(block, before, order, stage.project_ratio, form, next(rates)))
                 before = order
             self.stages.append(nn.Sequential(*blocks))
-        self.head = Classifier(arch.head, orders[-1], arch.num_classes, form, dropout)
-        self._feature_ends = _feature_ends(arch)
+        self._feature_ends = {index: stride for stride, index in arch.features.items()}
+        self.neck: GhostPan | ContextFusion | None = None
+        self.head: Classifier | DetectHead | SegmentHead
+        if arch.dense is None:
+            self.head = Classifier(arch.head, orders[-1], arch.num_classes, form, dropout)
+        else:
+            slots = {stride: orders[1 + index] for stride, index in arch.features.items()}
+            self.neck = build_neck(arch.dense, [slots[stride] for stride in arch.taps], form)
+            self.head = build_head(arch.dense, arch.num_classes, slots.get(PROTOTYPE_STRIDE, ()), form)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Class scores (logits). x: (B, in_channels, H, W), float, normalised -> (B, num_classes)."""
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Class scores (logits). x: (B, in_channels, H, W), float, normalised -> (B, num_classes).
+
+        With `arch.dense` a tuple of raw outputs in the order of `arch.output_names`; shapes: docs/design/dense.md.
+        """
+        if self.neck is not None:
+            features = self.forward_features(x)
+            levels = self.neck([features[stride] for stride in self.arch.taps])
+            outputs: tuple[Tensor, ...] = self.head(levels, features)
+            return outputs
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
@@ -161,6 +179,7 @@ def initialise(network: nn.Module) -> None:
             module.reset_parameters()
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             module.bias.zero_()
+    initialise_predictions(network)
 
 
 def _block(
@@ -169,13 +188,3 @@ def _block(
     if block.kind == "conv":
         return ConvBN(out_slots, in_slots, form, kernel=block.kernel, stride=block.stride, act=block.act)
     return GhostBlock(block, in_slots, out_slots, project_ratio, form, drop_path=drop_path)
-
-
-def _feature_ends(arch: Arch) -> dict[int, int]:
-    """Stride by index of the last stage that has it."""
-    stride, strides = arch.stem.stride, []
-    for stage in arch.stages:
-        stride *= stage.blocks[0].stride
-        strides.append(stride)
-    last = {stride: index for index, stride in enumerate(strides)}
-    return {index: stride for stride, index in last.items() if stride >= 4}

@@ -13,9 +13,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ghostfit.arch import PROTOTYPE_STRIDE
 from ghostfit.nn.block import GhostBlock, Reorder, Shortcut
-from ghostfit.nn.build import Network, build
+from ghostfit.nn.build import Classifier, Network, build
+from ghostfit.nn.dense_head import DetectHead
 from ghostfit.nn.ghost import ConvBN, GhostModule, LinearBN, TrainingConv
+from ghostfit.nn.neck import ContextFusion
 
 Layer = ConvBN | LinearBN
 
@@ -62,6 +65,8 @@ def _charts(network: Network) -> Iterator[_Chart]:
             yield _expanded(block, block.expand)
     yield from (chart for chart in _between_blocks(network) if chart.is_free)
     head = network.head
+    if not isinstance(head, Classifier):
+        return  # the maps of neck and head are joined in one order from end to end
     if head.conv is not None:
         yield _Chart([head.conv], [], [head.hidden or head.classifier])
     if head.hidden is not None:
@@ -84,7 +89,9 @@ def _expanded(block: GhostBlock, expand: GhostModule) -> _Chart:
 def _between_blocks(network: Network) -> Iterator[_Chart]:
     """The maps that blocks hand on; an identity shortcut makes the map before a block and the one after it the same."""
     chart = _Chart([network.stem])
-    for block in (block for stage in network.stages for block in cast(nn.Sequential, stage)):
+    readers = _readers_beyond(network)
+    for index, block in ((i, block) for i, stage in enumerate(network.stages) for block in cast(nn.Sequential, stage)):
+        chart.readers += readers.pop(index - 1, [])
         if isinstance(block, ConvBN):
             chart.readers.append(block)
             yield chart
@@ -103,8 +110,24 @@ def _between_blocks(network: Network) -> Iterator[_Chart]:
         chart = _Chart([project], is_free=is_plain)
         if isinstance(block.shortcut, Shortcut):
             chart.writers.append(block.shortcut.pointwise)
-    chart.readers.append(network.head.conv or network.head.hidden or network.head.classifier)
+    chart.readers += readers.pop(len(network.stages) - 1)
     yield chart
+
+
+def _readers_beyond(network: Network) -> dict[int, list[Layer]]:
+    """What reads the last map of a stage besides the next one, by the stage's index: classifier, or neck and head."""
+    head, neck, features = network.head, network.neck, network.arch.features
+    if isinstance(head, Classifier):
+        return {len(network.stages) - 1: [head.conv or head.hidden or head.classifier]}
+    assert neck is not None
+    readers: dict[int, list[Layer]] = {}
+    for stride, lateral in zip(network.arch.taps, neck.laterals, strict=True):
+        readers[features[stride]] = [cast(ConvBN, lateral)]
+    if isinstance(neck, ContextFusion):
+        readers[len(network.stages) - 1] += [cast(ConvBN, conv) for conv in neck.context.bins]
+    elif isinstance(head, DetectHead) and head.prototypes is not None:
+        readers.setdefault(features[PROTOTYPE_STRIDE], []).append(head.prototypes.lateral)
+    return readers
 
 
 def _add_use(chart: _Chart, block: GhostBlock) -> None:

@@ -54,10 +54,10 @@ class Supernet(nn.Module):
         for arch in sources:
             self.put(build(arch))
 
-    def forward(self, x: Tensor, arch: Arch, *, drop_path: float = 0.0) -> Tensor:
-        """Class scores (logits) of the subnet `arch`. x: (B, in_channels, H, W), float, normalised."""
+    def forward(self, x: Tensor, arch: Arch, *, drop_path: float = 0.0) -> Tensor | tuple[Tensor, ...]:
+        """Raw outputs of the subnet `arch`, as its network gives them. x: (B, in_channels, H, W), float, normalised."""
         network, parts = self._plan(arch, drop_path, self.training)
-        return cast(Tensor, functional_call(network, self._slices(parts), (x,)))
+        return cast(Tensor | tuple[Tensor, ...], functional_call(network, self._slices(parts), (x,)))
 
     def take(self, arch: Arch) -> dict[str, Tensor]:
         """Parameters and buffers of the subnet `arch`, by name: slices of the store."""
@@ -67,7 +67,7 @@ class Supernet(nn.Module):
     @torch.no_grad()
     def extract(self, arch: Arch) -> Network:
         """A standalone copy of the subnet `arch`. Its batch norm statistics are the store's: recalibrate them."""
-        network = build(arch)
+        network = build(arch, device=next(self.parameters()).device)
         tensors = dict(_named_tensors(network))
         for name, taken in self.take(arch).items():
             tensors[name].copy_(taken)

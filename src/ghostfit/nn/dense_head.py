@@ -1,0 +1,144 @@
+"""Heads for every place of an image: objects, their masks, or a class for each place.
+
+Sources: the anchor-free head of PicoDet (arXiv 2111.00902, section 3.2) with the points and distances of FCOS (arXiv
+1904.01355, section 3.1); prototypes and coefficients of YOLACT (arXiv 1904.02689, section 3); the class head of
+PP-LiteSeg (arXiv 2204.02681). Names, shapes and order of the outputs: docs/design/dense.md.
+
+>>> head = DetectHead(Dense("detect", width=16, strides=(8, 16)), 3, Form()).eval()
+>>> scores, boxes = head([torch.zeros(1, 16, 4, 4), torch.zeros(1, 16, 2, 2)], {})
+>>> scores.shape, boxes.shape
+(torch.Size([1, 20, 3]), torch.Size([1, 20, 4]))
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ghostfit.arch import PROTOTYPE_STRIDE, Dense, memory_slots
+from ghostfit.nn.ghost import ConvBN, Form, Slots
+from ghostfit.nn.neck import Separable, enlarge
+
+__all__ = ["DetectHead", "LevelHead", "Prototypes", "SegmentHead", "build_head", "initialise_predictions"]
+
+CLASS_PRIOR = 0.01  # probability of each class everywhere at the start (RetinaNet, arXiv 1708.02002, section 4.1)
+PREDICTION_STD = 0.01  # of the last convolutions' weights, ibid.
+FIRST_DISTANCE = 2.0  # cells from a point to each side of its box at the start: 4 cells a side, the anchors of ATSS
+
+
+def build_head(dense: Dense, num_classes: int, detail_slots: Slots, form: Form) -> DetectHead | SegmentHead:
+    """The head of `dense`. `detail_slots`: the backbone's map of stride 4, which prototypes read."""
+    if dense.task == "segment":
+        return SegmentHead(dense, num_classes, form)
+    return DetectHead(dense, num_classes, form, detail_slots)
+
+
+class DetectHead(nn.Module):
+    """Class scores and box distances, and where `dense` has prototypes their coefficients, at every point of a level.
+
+    Each level has weights of its own: they are few, and the maps of different levels have different statistics.
+    """
+
+    def __init__(self, dense: Dense, num_classes: int, form: Form, detail_slots: Slots = ()) -> None:
+        super().__init__()
+        self.strides = dense.strides
+        self.levels = nn.ModuleList(LevelHead(dense, num_classes, form) for _ in dense.strides)
+        self.prototypes = Prototypes(dense, detail_slots, form) if dense.num_prototypes else None
+
+    def forward(self, levels: Sequence[Tensor], features: Mapping[int, Tensor]) -> tuple[Tensor, ...]:
+        """Scores (B, A, C), boxes (B, A, 4) in input pixels[, coefficients (B, A, P), prototypes (B, P, H/4, W/4)].
+
+        levels: the neck's maps, fine to coarse; features: the backbone's by stride.
+        """
+        predictions = [head(level) for head, level in zip(self.levels, levels, strict=True)]
+        scores, boxes, *coefficients = zip(*predictions, strict=True)
+        distances = [F.softplus(box) * stride for box, stride in zip(boxes, self.strides, strict=True)]
+        outputs: tuple[Tensor, ...] = (_rows(scores), _rows(distances))
+        if self.prototypes is not None:
+            detail = features[PROTOTYPE_STRIDE]
+            outputs += (torch.tanh(_rows(coefficients[0])), self.prototypes(levels[0], detail))
+        return outputs
+
+
+class LevelHead(nn.Module):
+    """The predictions of one level, before they are scaled."""
+
+    def __init__(self, dense: Dense, num_classes: int, form: Form) -> None:
+        super().__init__()
+        order = memory_slots(dense.width, dense.ratio)
+        self.trunk = nn.Sequential(*(Separable(order, order, dense, form) for _ in range(dense.head_depth)))
+        self.scores = ConvBN(tuple(range(num_classes)), order, form, norm=False)
+        self.boxes = ConvBN(tuple(range(4)), order, form, norm=False)
+        self.coefficients: ConvBN | None = None
+        if dense.num_prototypes:
+            self.coefficients = ConvBN(memory_slots(dense.num_prototypes, dense.ratio), order, form, norm=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = self.trunk(x)
+        outputs: tuple[Tensor, ...] = (self.scores(x), self.boxes(x))
+        if self.coefficients is not None:
+            outputs += (self.coefficients(x),)
+        return outputs
+
+
+class Prototypes(nn.Module):
+    """Mask prototypes at stride 4: the finest level enlarged, with the backbone's own map of that stride for edges."""
+
+    def __init__(self, dense: Dense, detail_slots: Slots, form: Form) -> None:
+        super().__init__()
+        order = memory_slots(dense.num_prototypes, dense.ratio)
+        self.reduce = ConvBN(order, memory_slots(dense.width, dense.ratio), form, act=dense.act)
+        self.trunk = nn.Sequential(*(Separable(order, order, dense, form) for _ in range(dense.head_depth)))
+        self.lateral = ConvBN(order, detail_slots, form, act=dense.act)
+        self.join = Separable(order, order, dense, form)
+
+    def forward(self, level: Tensor, detail: Tensor) -> Tensor:
+        detail = self.lateral(detail)
+        level = self.trunk(self.reduce(level))
+        detail = self.join(detail + enlarge(level, detail))
+        return detail
+
+
+class SegmentHead(nn.Module):
+    """Class scores at every place of the finest map."""
+
+    def __init__(self, dense: Dense, num_classes: int, form: Form) -> None:
+        super().__init__()
+        order = memory_slots(dense.widths[0], dense.ratio)
+        self.trunk = nn.Sequential(*(Separable(order, order, dense, form) for _ in range(dense.head_depth)))
+        self.classes = ConvBN(tuple(range(num_classes)), order, form, norm=False)
+
+    def forward(self, levels: Sequence[Tensor], features: Mapping[int, Tensor]) -> tuple[Tensor, ...]:
+        """Logits (B, C, H / s, W / s) at the finest stride s, alone in a tuple. levels: the neck's one map."""
+        (level,) = levels
+        return (self.classes(self.trunk(level)),)
+
+
+@torch.no_grad()
+def initialise_predictions(network: nn.Module) -> None:
+    """Small weights for the last convolutions, and biases that say "nothing here" and "a small box", in place."""
+    score_bias = -math.log((1 - CLASS_PRIOR) / CLASS_PRIOR)
+    box_bias = math.log(math.expm1(FIRST_DISTANCE))  # what softplus turns into the distance
+    for module in network.modules():
+        if isinstance(module, LevelHead):
+            _start(module.scores, score_bias)
+            _start(module.boxes, box_bias)
+            if module.coefficients is not None:
+                _start(module.coefficients, 0.0)
+        elif isinstance(module, SegmentHead):
+            _start(module.classes, 0.0)
+
+
+def _start(prediction: ConvBN, bias: float) -> None:
+    assert prediction.conv.bias is not None
+    prediction.conv.weight.normal_(0.0, PREDICTION_STD)
+    prediction.conv.bias.fill_(bias)
+
+
+def _rows(maps: Sequence[Tensor]) -> Tensor:
+    """Maps (B, N, H, W) of all levels as rows (B, A, N): fine to coarse, each level's rows, then columns."""
+    return torch.cat([level.flatten(2) for level in maps], dim=2).transpose(1, 2)
