@@ -44,7 +44,8 @@ def iou(boxes_xyxy: np.ndarray, others_xyxy: np.ndarray) -> np.ndarray:
     sides = np.maximum(high - low, 0)
     shared = sides[..., 0] * sides[..., 1]
     union = area_of(boxes_xyxy)[:, None] + area_of(others_xyxy)[None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared, dtype=np.float64), where=union > 0)
+    shares: np.ndarray = np.divide(shared, union, out=np.zeros_like(shared, dtype=np.float64), where=union > 0)
+    return shares
 
 
 def suppress(
@@ -95,4 +96,5 @@ def _overlap_of_first(edges: np.ndarray) -> np.ndarray:
     shared = np.maximum(width, 0) * np.maximum(height, 0)
     own = (edges[2, 0] - edges[0, 0]) * (edges[3, 0] - edges[1, 0])
     union = own + (right - left) * (bottom - top) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    shares: np.ndarray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return shares

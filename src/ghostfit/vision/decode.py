@@ -112,7 +112,10 @@ def check_detection_shapes(
 ) -> None:
     """Raises ValueError when the `shapes` of a detector's outputs, by name, don't fit its anchors and classes."""
     num_anchors = sum(math.prod(-(-side // stride) for side in size_hw) for stride in strides)
-    wanted = {"scores": (num_images, num_anchors, num_classes), "boxes": (num_images, num_anchors, 4)}
+    wanted: dict[str, tuple[int, ...]] = {
+        "scores": (num_images, num_anchors, num_classes),
+        "boxes": (num_images, num_anchors, 4),
+    }
     if "prototypes" in shapes or "coefficients" in shapes:
         given = shapes.get("prototypes", ())
         num_prototypes = given[1] if len(given) == 4 else 0
@@ -170,7 +173,8 @@ def _candidates(logits: np.ndarray, threshold: float, most: int) -> tuple[np.nda
 
 
 def _boxes(anchors: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    return np.concatenate([anchors - distances[:, :2], anchors + distances[:, 2:]], axis=1)
+    corners = anchors - distances[:, :2], anchors + distances[:, 2:]
+    return np.concatenate(corners, axis=1)
 
 
 def _keep(
@@ -180,7 +184,9 @@ def _keep(
     real = np.flatnonzero(area_of(boxes) > 0)
     if iou_threshold is None:
         return real[:most]
-    return real[suppress(boxes[real], scores[real], iou_threshold=iou_threshold, class_ids=class_ids[real], most=most)]
+    kept = suppress(boxes[real], scores[real], iou_threshold=iou_threshold, class_ids=class_ids[real], most=most)
+    best: np.ndarray = real[kept]
+    return best
 
 
 def _masks(coefficients: np.ndarray, prototypes: np.ndarray, boxes: np.ndarray, placement: Placement) -> np.ndarray:

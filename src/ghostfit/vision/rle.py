@@ -19,7 +19,7 @@ import numpy as np
 
 from ghostfit.vision.prepare import MAX_PIXELS
 
-_GROUPS = 13  # groups of five bits in the longest 64-bit number
+_GROUPS = 7  # groups of five bits in the longest count, which `MAX_PIXELS` bounds
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _read(text: str) -> np.ndarray:
     value = shift = 0
     for character in text.encode("ascii"):
         bits = character - 48
-        if not 0 <= bits < 64 or shift > 5 * _GROUPS:
+        if not 0 <= bits < 64 or shift >= 5 * _GROUPS:
             raise ValueError("its counts hold a character that none has")
         value |= (bits & 31) << shift
         shift += 5

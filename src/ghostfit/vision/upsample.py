@@ -45,7 +45,8 @@ def upsample(plane: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
     lower -= upper
     lower *= rows.fraction[:, None]
     upper += lower
-    left, right = upper[:, columns.low - first], upper[:, columns.high - first]
+    left: np.ndarray = upper[:, columns.low - first]
+    right = upper[:, columns.high - first]
     right -= left
     right *= columns.fraction
     left += right
