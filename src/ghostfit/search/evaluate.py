@@ -21,6 +21,7 @@ from ghostfit.nn.sharing import Supernet, recalibrate
 from ghostfit.search.latency import LatencyStore
 from ghostfit.search.limits import Costs
 from ghostfit.search.proxies import naswot, zico
+from ghostfit.train.evaluate import device_of
 
 FLOAT_BYTES = 4
 NUM_PROXY_IMAGES = 32  # NASWOT's kernel and ZiCo's gradients; more changes their order little
@@ -45,7 +46,7 @@ class Evaluator:
     """Measures architectures: costs by counting and by the latency store, quality by the supernet's weights.
 
     `calibration` are training images (B, C, H, W), normalised, without augmentation; `images` and `labels` the search
-    split in batches, all at the space's largest input size.
+    split in batches, all at the space's largest input size, wherever they lie: each goes to the network's device.
     """
 
     supernet: Supernet
@@ -68,16 +69,19 @@ class Evaluator:
     def network(self, arch: Arch) -> Network:
         """The subnet as a standalone network with recalibrated batch norm."""
         network = self.supernet.extract(arch).to(memory_format=torch.channels_last)
+        device = device_of(network)
         with torch.no_grad():
-            recalibrate(network, (resize_to(x, arch) for x in self.calibration))
+            recalibrate(network, (resize_to(x.to(device, non_blocking=True), arch) for x in self.calibration))
         return network.eval()
 
     def score_network(self, network: Network) -> Score:
         """Accuracy and loss of a network as it is, on the search split."""
         network.eval()
+        device = device_of(network)
         num_right, loss, num_images = 0, 0.0, 0
         with torch.inference_mode():
             for x, y in zip(self.images, self.labels, strict=True):
+                x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
                 logits = network(resize_to(x, network.arch))
                 num_right += int((logits.argmax(1) == y).sum())
                 loss += float(F.cross_entropy(logits, y, reduction="sum"))

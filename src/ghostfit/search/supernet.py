@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,7 @@ class Sandwich:
     label_smoothing: float = 0.1
     drop_path: float = 0.0
     evaluator: Evaluator | None = None
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
     progress: float = 0.0
     shrunk: int = 0
     _opened: dict[tuple[str, int], Space] = field(default_factory=dict, repr=False)
@@ -70,13 +72,16 @@ class Sandwich:
         assert isinstance(network, Supernet)
         space = self.current()
         largest, *others = self._sample(space)
-        logits = network(resize_to(x, largest), largest, drop_path=self.drop_path)
+        with self.autocast():
+            logits = network(resize_to(x, largest), largest, drop_path=self.drop_path).float()
         loss = F.cross_entropy(logits, y, label_smoothing=self.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         wanted = F.softmax(logits.detach(), dim=1)
         values = {"loss": loss.detach()}
         for arch in others:
-            distilled = F.cross_entropy(network(resize_to(x, arch), arch), wanted)
+            with self.autocast():
+                logits = network(resize_to(x, arch), arch).float()
+            distilled = F.cross_entropy(logits, wanted)
             distilled.backward()  # type: ignore[no-untyped-call]
             values["distill_loss"] = distilled.detach()
         return values

@@ -14,6 +14,8 @@ from ghostfit.config import option
 DEFAULT_EPOCHS = 30.0  # without a time limit; a convention, not measured
 MOST_EPOCHS = 300.0  # within a time limit alone: the length of published recipes (DeiT, ConvNeXt)
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
 # Published: AdamW 0.05 (ConvNeXt, arXiv 2201.03545), LAMB 0.02 (arXiv 2110.00476), SGD 5e-4 (arXiv 1605.07146)
 WEIGHT_DECAY = {"adamw": 0.05, "lamb": 0.02, "sgd": 5e-4}
 
@@ -48,6 +50,9 @@ class TrainConfig:
     ema: bool = option(True, "average the weights over the last steps, validate and keep the average")
     amp: Literal["auto", "on", "off"] = option(
         "auto", "bfloat16 arithmetic; auto: on GPUs that have it, never on a CPU"
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = option(
+        "auto", "what networks are trained on; auto: a CUDA GPU where there is one, else the CPU"
     )
     teacher: str = option("", "learn from this network too: an earlier run's folder, or timm:NAME")
     distill_weight: float = option(0.5, "share of the teacher in the loss")
@@ -89,6 +94,7 @@ class TrainConfig:
             ("mixup", self.mixup, self.mixup >= 0, "0 or more"),
             ("cutmix", self.cutmix, self.cutmix >= 0, "0 or more"),
             ("amp", self.amp, self.amp in ("auto", "on", "off"), "auto, on or off"),
+            ("device", self.device, self.device in DEVICES, f"one of {', '.join(DEVICES)}"),
             ("distill_weight", self.distill_weight, 0 <= self.distill_weight <= 1, "a share from 0 to 1"),
             ("distill_temperature", self.distill_temperature, self.distill_temperature > 0, "a number above 0"),
             ("checkpoint_s", self.checkpoint_s, self.checkpoint_s >= 0, "seconds, 0 or more"),

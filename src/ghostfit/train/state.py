@@ -22,7 +22,8 @@ from ghostfit.train.task import FollowsProgress, HasState, Labels, Task, labels_
 
 EMA_EVERY = 4  # steps between updates of the average: 0.15 ms a step instead of 0.6 (docs/LOG.md)
 EMA_RISE = 5.0  # updates: the average starts short and reaches its decay as t / (t + 5)
-FREE_TO_CHANGE = {"time_s", "checkpoint_s", "trackers", "teacher", "device"}  # settings that a resumed run may give anew
+# Settings that a resumed run may give anew
+FREE_TO_CHANGE = {"time_s", "checkpoint_s", "trackers", "teacher", "device"}
 
 _Pair = tuple[list[Tensor], list[Tensor]]
 

@@ -28,27 +28,30 @@ BATCH, STEPS = 32, 3
 LEAST_MACS = 2_000_000  # a network below it is no longer slowed down by arithmetic
 
 
-def affordable_macs(arch: Arch, num_images: int, seconds: float) -> float:
+def affordable_macs(arch: Arch, num_images: int, seconds: float, device: torch.device | str = "cpu") -> float:
     """Multiply-adds of the largest network, so that `seconds` suffice to train the store and what is found in it.
 
-    `arch` is a network of its kind, trained here for a few steps to see the rate.
+    `arch` is a network of its kind, trained on `device` for a few steps to see the rate.
     """
     final = min(FINAL_PASSES * num_images, FINAL_IMAGES)
     shared = min(SUPERNET_PASSES * num_images, SUPERNET_IMAGES)
-    return max(LEAST_MACS, train_rate(arch) * seconds / (FOUND_PRICE * final + SANDWICH_PRICE * shared))
+    return max(LEAST_MACS, train_rate(arch, device) * seconds / (FOUND_PRICE * final + SANDWICH_PRICE * shared))
 
 
-def train_rate(arch: Arch) -> float:
-    """Multiply-adds (of the forward pass) that a training step works off a second on this machine."""
+def train_rate(arch: Arch, device: torch.device | str = "cpu") -> float:
+    """Multiply-adds (of the forward pass) that a training step works off a second on `device`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build(arch).train().to(memory_format=torch.channels_last)
         x = torch.randn(BATCH, arch.in_channels, *arch.size_hw).contiguous(memory_format=torch.channels_last)
         y = torch.zeros(BATCH, dtype=torch.long)
+    network, x, y = network.to(device), x.to(device), y.to(device)
     times = []
     for _ in range(STEPS + 1):
         start = time.perf_counter()
-        F.cross_entropy(network(x), y).backward()  # type: ignore[no-untyped-call]
+        loss = F.cross_entropy(network(x), y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        float(loss)  # waits for a GPU
         network.zero_grad(set_to_none=True)
         times.append(time.perf_counter() - start)
     return count(arch).macs * BATCH / statistics.median(times[1:])

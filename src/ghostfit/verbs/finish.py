@@ -46,6 +46,7 @@ def ship(run: Run, network: Network, material: Material, on_event: OnEvent) -> P
     began = time.perf_counter()
     on_event(Event("export", "start", "writing the bundle"))
     logits, labels = evaluate(network, material.evaluating(["val"]))
+    network = network.cpu()  # what the file is compared with
     temperature = fit_temperature(logits, labels)
     threshold = choose_threshold(softmax(logits, temperature), labels)
     val = classification_report(

@@ -201,7 +201,8 @@ def _with_drops(network: Network, config: TrainConfig) -> Network:
         return network
     from ghostfit.nn.build import build
 
-    dropping = build(network.arch, drop_path=config.drop_path, dropout=config.dropout)
+    device = next(network.parameters()).device
+    dropping = build(network.arch, device=device, drop_path=config.drop_path, dropout=config.dropout)
     dropping.load_state_dict(network.state_dict())
     dropping.prepare = network.prepare
     return dropping

@@ -8,9 +8,7 @@ from ghostfit.arch import Arch
 from ghostfit.search.latency import LatencyStore
 
 
-def latency_store(
-    runtime: str, threads: int, *, budget_s: float = 0.25, run_path: Path | None = None
-) -> LatencyStore:
+def latency_store(runtime: str, threads: int, *, budget_s: float = 0.25, run_path: Path | None = None) -> LatencyStore:
     """The store of this machine for `runtime` and `threads`; `run_path` is the file of what one run has used of it."""
     return LatencyStore(export_fresh, runtime=runtime, threads=threads, budget_s=budget_s, run_path=run_path)
 

@@ -119,8 +119,9 @@ def automatic_start(
 
 def check_input(config: Any) -> None:
     """Raise ValueError, or name the missing extra, for what can be seen to be wrong before a run begins."""
-    import torch  # noqa: F401 - searching and training need it, and a run without it would end at once
+    from ghostfit.train.device import choose_device  # needs torch, without which a run would end at once
 
+    choose_device(config.device)
     dataset = read_dataset(config.data, format=config.format or None)
     name: str = getattr(config, "start", "") or getattr(config, "arch", "auto")
     if name == "auto" and config.weights:

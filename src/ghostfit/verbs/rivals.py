@@ -120,6 +120,7 @@ def train_rival(hunt: Hunt, name: str, arch: Arch, config: TrainConfig) -> tuple
     network = build(arch, drop_path=config.drop_path, dropout=config.dropout)
     if hunt.outset.network is not None:
         network.load_state_dict(hunt.outset.network.state_dict())
+    network = network.to(hunt.device)
     settings = dataclasses.replace(config, epochs=steps / len(batches), teacher="")
     records = fit(
         network,

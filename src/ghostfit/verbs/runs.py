@@ -10,7 +10,7 @@ from typing import Any
 from ghostfit.config import to_dict
 from ghostfit.run import Run
 
-FREE_TO_CHANGE = ("out", "resume", "time_s", "data")  # settings that a resumed run may be given anew
+FREE_TO_CHANGE = ("out", "resume", "time_s", "data", "device")  # settings that a resumed run may be given anew
 
 
 def open_run(config: Any, verb: str, check: Callable[[], object] = lambda: None) -> Run:

@@ -54,6 +54,9 @@ class SearchConfig(Limits):
     start: str = option("auto", "network to search around: auto, a preset, or a run or JSON file with an architecture")
     weights: str = option("", "weights to start from: timm:NAME, package:NAME, or a .safetensors or .pth file")
     strategy: Literal["nsga2", "tpe", "random"] = option("nsga2", "how architectures are proposed")
+    device: Literal["auto", "cpu", "cuda", "mps"] = option(
+        "auto", "what networks are trained on; auto: a CUDA GPU where there is one, else the CPU"
+    )
     objective: Literal["accuracy", "loss", "params", "macs", "naswot", "zico"] = option("accuracy", "what is maximised")
     evaluations: int = option(64, "architectures to score, and as many again by random search")
     search_epochs: float = option(30.0, "passes over the training images for the shared weights, without a time limit")
@@ -133,18 +136,20 @@ def save_store(supernet: Supernet, path: Path) -> None:
 
     from ghostfit.run import write_atomically
 
-    write_atomically(path, save({name: tensor.contiguous() for name, tensor in supernet.state_dict().items()}))
+    write_atomically(path, save({name: tensor.cpu().contiguous() for name, tensor in supernet.state_dict().items()}))
 
 
 class Hunt:
     """The phases of a search on one run: space, supernet, study. Each is passed over when the run has it already."""
 
     def __init__(self, config: SearchConfig, run: Run, clock: Clock, material: Material, on_event: OnEvent) -> None:
+        from ghostfit.train.device import choose_device
         from ghostfit.verbs.latencies import latency_store
 
         self.config, self.run, self.clock, self.on_event = config, run, clock, on_event
         self.limits = Limits(**config.given())
         self.aim = self.limits.tightened()
+        self.device = choose_device(config.device)
         is_short = config.time_s is not None and config.time_s < SHORT_RUN_S
         self.latencies: LatencyStore = latency_store(
             config.runtime,
@@ -203,7 +208,7 @@ class Hunt:
 
     @cached_property
     def supernet(self) -> Supernet:
-        """The store, with published weights where the outset has them."""
+        """The store, with published weights where the outset has them; made on the CPU, so that it starts alike."""
         import torch
 
         from ghostfit.nn.importance import sort_channels
@@ -212,12 +217,12 @@ class Hunt:
         torch.manual_seed(self.config.seed)
         space = Space.from_dict(self.run.read_json("space.json"))
         if self.outset.network is None:
-            return Supernet(space)
+            return Supernet(space).to(self.device)
         whole = Supernet(self.outset.space)  # the limits may have closed choices that the published network has
         whole.put(sort_channels(self.outset.network))
         supernet = Supernet(space)
         supernet.put(whole.eval().extract(space.largest()))
-        return supernet
+        return supernet.to(self.device)
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -238,6 +243,7 @@ class Hunt:
         from ghostfit.search.shrink import Shrinker
         from ghostfit.search.supernet import Sandwich
         from ghostfit.train.fit import fit
+        from ghostfit.train.precision import autocast_of
 
         config, clock, path = self.config, self.clock, self.run.file("supernet.safetensors")
         if self.run.is_done("supernet"):
@@ -250,6 +256,7 @@ class Hunt:
             space,
             shrink=Shrinker(self.evaluator, self.aim, self.run, seed=config.seed, is_over=clock.is_stopped),
             num_random=config.num_random,
+            autocast=autocast_of(getattr(config, "amp", "auto"), self.device),
         )
         batches = self.material.training(
             ["train"], batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
@@ -346,7 +353,7 @@ class Hunt:
         if seconds is None:
             return lambda arch: float("inf")
         num_images = len(material.indices(LEARNT))
-        return lambda arch: affordable_macs(arch, num_images, seconds)
+        return lambda arch: affordable_macs(arch, num_images, seconds, self.device)
 
     def _prepared(self, material: Material) -> Material:
         """Images normalised as the published weights were trained with, where there are any."""

@@ -71,6 +71,7 @@ def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **set
     """
     config = settle(TrainConfig, config, settings)
     from ghostfit.nn.pretrained import save_weights
+    from ghostfit.train.device import choose_device
     from ghostfit.train.evaluate import evaluate
     from ghostfit.train.fit import fit
     from ghostfit.vision.metrics import classification_report
@@ -84,6 +85,7 @@ def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **set
             config.data, size_hw=size_hw, seed=config.seed, run=run, on_event=on_event, format=config.format or None
         )
         network, material = start_network(config, material, on_event)
+        network = network.to(choose_device(config.device))
         run.write_json("arch.json", network.arch.deployed().to_dict())
         loop_config = LoopConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(LoopConfig)})
         loop_config = dataclasses.replace(loop_config, time_s=clock.share_s(1.0, reserve_s=2.0))
