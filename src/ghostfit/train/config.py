@@ -47,6 +47,7 @@ class TrainConfig:
     augment: Literal["none", "light", "medium", "strong"] = option("medium", "strength of image augmentation")
     flip: bool = option(True, "mirror training images left to right; --no-flip for digits, text and signs")
     class_weights: Literal["none", "balanced"] = option("none", "balanced: rare classes weigh more in the loss")
+    hard_pixels: bool = option(False, "segmentation: learn the hard pixels only (arXiv 1808.00897)")
     ema: bool = option(True, "average the weights over the last steps, validate and keep the average")
     amp: Literal["auto", "on", "off"] = option(
         "auto", "bfloat16 arithmetic; auto: on GPUs that have it, never on a CPU"
