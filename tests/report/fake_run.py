@@ -354,6 +354,8 @@ def _write_bundle(path: Path, arch: Arch, chosen: dict[str, Any], class_names: t
         "class_names": list(class_names),
         "arch": arch.to_dict(),
         "latency": [latency],
+        "network": "model.onnx",
+        "files": {"model.onnx": {"bytes": num_bytes}},
         "parity": {
             "passed": True,
             "num_images": 64,

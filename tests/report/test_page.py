@@ -14,6 +14,7 @@ from fake_run import write_fake_run
 
 from ghostfit.report import write_report
 from ghostfit.report.sections import SECTIONS
+from ghostfit.report.units import SPACE
 
 VOID = {"meta", "img", "br", "link"}
 FILES = ["data", "limits", "arch", "start", "gene_time", "paid", "test", "block_time", "bench", "clock"]
@@ -240,6 +241,13 @@ def test_a_busy_machine_is_told(small_run: Path) -> None:
 def test_the_certificate_is_told(finished_run: Path) -> None:
     words = report(finished_run).words
     assert "passed" in words and "2, at most 8.8e-07 apart (stages.0.0)" in words
+
+
+def test_the_size_is_that_of_the_network_that_the_limit_is_on(small_run: Path) -> None:
+    change(small_run, "limits.json", size_mb=0.005)
+    page = report(small_run)
+    assert f"5.0{SPACE}kB" in page.words and "within" in page.words and "over" not in page.words
+    assert "the network's file, in a bundle of" in " ".join(page.words)
 
 
 def test_broken_limits_are_told(small_run: Path) -> None:

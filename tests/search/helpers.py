@@ -22,7 +22,10 @@ def small_space() -> Space:
 
 
 class CountedLatencies(LatencyStore):
-    """Latency from multiply-adds: 1 ms for each million, the same everywhere."""
+    """Latency from multiply-adds: 1 ms for each million, the same everywhere; size from parameters."""
+
+    def size_bytes(self, arch: Arch) -> int:
+        return 4 * count(arch).params
 
     def measure(self, arch: Arch) -> Latency:
         self.num_measured += 1

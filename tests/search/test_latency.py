@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 from helpers import small_space
 
 from ghostfit.runtime.bench import Latency
+from ghostfit.search.evaluate import costs_of
 from ghostfit.search.latency import LatencyStore
 from ghostfit.verbs.latencies import export_fresh
-
 
 LATENCY = Latency(
     median_ms=1.0,
@@ -47,6 +48,24 @@ def test_a_damaged_line_is_measured_anew(tmp_path: Path) -> None:
     store = new_store(path)
     store.measure(arch)
     assert store.num_measured == 1
+
+
+def test_the_size_is_the_files_own_and_costs_no_second_measurement(tmp_path: Path) -> None:
+    arch, path = small_space().smallest(), tmp_path / "latency.jsonl"
+    store = new_store(path)
+    costs = costs_of(arch, store)
+    assert costs.size_bytes == len(export_fresh(arch)) > 4 * costs.params and store.num_measured == 1
+    assert new_store(path).size_bytes(arch) == costs.size_bytes
+
+
+def test_a_line_of_an_earlier_version_without_a_size_is_measured_anew(tmp_path: Path) -> None:
+    arch, path = small_space().smallest(), tmp_path / "latency.jsonl"
+    new_store(path).measure(arch)
+    entry = json.loads(path.read_text())
+    del entry["size_bytes"]
+    path.write_text(json.dumps(entry) + "\n")
+    store = new_store(path)
+    assert store.size_bytes(arch) > 0 and store.num_measured == 1
 
 
 def test_threads_and_architectures_have_their_own_figures(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from ghostfit.search.limits import Costs
 from ghostfit.search.proxies import naswot, zico
 from ghostfit.train.evaluate import device_of
 
-FLOAT_BYTES = 4
 NUM_PROXY_IMAGES = 32  # NASWOT's kernel and ZiCo's gradients; more changes their order little
 
 
@@ -57,7 +56,7 @@ class Evaluator:
     _scores: dict[str, Score] = field(default_factory=dict, repr=False)
 
     def costs(self, arch: Arch) -> Costs:
-        """Parameters, multiply-adds, bytes and measured latency."""
+        """Parameters, multiply-adds, memory, and size and measured latency of the exported file."""
         return costs_of(arch, self.latencies)
 
     def score(self, arch: Arch) -> Score:
@@ -99,7 +98,7 @@ def costs_of(arch: Arch, latencies: LatencyStore) -> Costs:
     return Costs(
         params=counts.params,
         macs=counts.macs,
-        size_bytes=counts.params * FLOAT_BYTES,
+        size_bytes=latencies.size_bytes(arch),
         memory_bytes=counts.peak_activation_bytes,
         latency_ms=latency.median_ms,
         latency_p90_ms=latency.p90_ms,

@@ -1,7 +1,7 @@
-"""Latency of an architecture, measured on the file that would be shipped, remembered in a plain JSON-lines store.
+"""Latency and size of an architecture: of the file that would be shipped, remembered in a plain JSON-lines store.
 
 An entry is keyed by architecture, device, runtime with version, threads and file format version: a figure is reused
-only where it would be measured again the same way. Weights do not change the time, so the exported file of an
+only where it would be measured again the same way. Weights change neither time nor size, so the exported file of an
 architecture with fresh weights stands for all of them.
 """
 
@@ -27,6 +27,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ghostfit"
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What an exported file costs: its latency, and its bytes."""
+
+    latency: Latency
+    size_bytes: int
+
+
 @dataclass
 class LatencyStore:
     """Measured latencies of one device, runtime and thread count, in one JSON-lines file.
@@ -42,7 +50,7 @@ class LatencyStore:
     threads: int = 1
     budget_s: float = 0.6
     run_path: Path | None = None
-    _known: dict[str, Latency] = field(default_factory=dict, repr=False)
+    _known: dict[str, Measured] = field(default_factory=dict, repr=False)
     _used: set[str] = field(default_factory=set, repr=False)
     num_measured: int = 0
 
@@ -52,18 +60,25 @@ class LatencyStore:
 
     def measure(self, arch: Arch) -> Latency:
         """Median and p90 latency of `arch` at batch 1; measured once, then remembered."""
+        return self._look_up(arch).latency
+
+    def size_bytes(self, arch: Arch) -> int:
+        """Size of the file of `arch`, which is larger than its weights: channels that fill blocks, and the graph."""
+        return self._look_up(arch).size_bytes
+
+    def _look_up(self, arch: Arch) -> Measured:
         key = self.key(arch)
         if key not in self._known:
-            latency = self._known[key] = self._measure_calmly(arch)
+            measured = self._known[key] = self._measure_calmly(arch)
             self.num_measured += 1
-            if latency.disturbed <= DISTURBED:  # a figure of a busy machine serves this run only
-                _append(self.path, key, arch, latency)
+            if measured.latency.disturbed <= DISTURBED:  # a figure of a busy machine serves this run only
+                _append(self.path, key, arch, measured)
         if self.run_path and key not in self._used:
             self._used.add(key)
             _append(self.run_path, key, arch, self._known[key])
         return self._known[key]
 
-    def _measure_calmly(self, arch: Arch) -> Latency:
+    def _measure_calmly(self, arch: Arch) -> Measured:
         """The least disturbed of a few measurements: one in which other programs took the core is made again."""
         model, shape = self.export(arch), (1, arch.in_channels, *arch.size_hw)
         tries: list[Latency] = []
@@ -71,7 +86,7 @@ class LatencyStore:
             tries.append(
                 measure_latency(model, shape, runtime=self.runtime, threads=self.threads, budget_s=self.budget_s)
             )
-        return min(tries, key=lambda latency: (latency.disturbed, latency.median_ms))
+        return Measured(min(tries, key=lambda latency: (latency.disturbed, latency.median_ms)), len(model))
 
     def key(self, arch: Arch) -> str:
         """What a figure depends on, as text."""
@@ -82,22 +97,23 @@ class LatencyStore:
         )
 
 
-def _append(path: Path, key: str, arch: Arch, latency: Latency) -> None:
+def _append(path: Path, key: str, arch: Arch, measured: Measured) -> None:
     """Add an entry to a store."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({"key": key, "arch_id": arch.id, "latency": latency.to_dict()}) + "\n")
+        entry = {"key": key, "arch_id": arch.id, "size_bytes": measured.size_bytes}
+        stream.write(json.dumps({**entry, "latency": measured.latency.to_dict()}) + "\n")
 
 
-def _read(path: Path) -> dict[str, Latency]:
-    """Entries of a store by key; a damaged line is passed over and measured again."""
+def _read(path: Path) -> dict[str, Measured]:
+    """Entries of a store by key; a damaged line, or one without a size, is passed over and measured again."""
     if not path.is_file():
         return {}
     known = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             entry = json.loads(line)
-            known[str(entry["key"])] = Latency.from_dict(entry["latency"])
+            known[str(entry["key"])] = Measured(Latency.from_dict(entry["latency"]), int(entry["size_bytes"]))
         except (ValueError, KeyError, TypeError):
             continue
     return known

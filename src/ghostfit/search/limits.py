@@ -20,7 +20,7 @@ MARGIN = 0.97  # aim a little below a latency limit: medians of one file differ 
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What a network costs. `size_bytes` is the fp32 weights, `memory_bytes` the peak of live activations."""
+    """What a network costs. `size_bytes` is the exported file, `memory_bytes` the peak of live activations."""
 
     params: int
     macs: int
@@ -35,7 +35,7 @@ class Limits:
     """Upper bounds; None means no bound."""
 
     latency_ms: float | None = option(None, "hard limit on the median latency in milliseconds, batch 1, on this device")
-    size_mb: float | None = option(None, "hard limit on the size of the weights in megabytes")
+    size_mb: float | None = option(None, "hard limit on the size of the exported network in megabytes")
     macs_m: float | None = option(None, "hard limit on millions of multiply-adds")
     params_m: float | None = option(None, "hard limit on millions of parameters")
     memory_mb: float | None = option(None, "hard limit on the peak memory of activations in megabytes")
