@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ghostfit.export.graph import MAX_CHOICE, GraphWriter, Maps, nearest_index
+from ghostfit.export.graph import MAX_CHOICE, GraphWriter, Maps, Output, nearest_index
 from ghostfit.runtime.backends import open_backend
 
 
 def run(writer: GraphWriter, maps: Maps, x: np.ndarray, channels: int) -> np.ndarray:
-    model = writer.finish(maps.parts[0].tensor, "y", [1, channels, *maps.size_hw], {})
+    model = writer.finish({"y": Output(maps.parts[0].tensor, (1, channels, *maps.size_hw))}, {})
     return open_backend("onnxruntime", model).run(x)["y"]
 
 

@@ -15,7 +15,7 @@ the result stays the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,6 +41,14 @@ class Part:
 
     tensor: str
     channels: Channels
+
+
+@dataclass(frozen=True)
+class Output:
+    """A tensor that becomes an output of the network, and its shape; a dimension that is text is left open."""
+
+    tensor: str
+    shape: tuple[int | str, ...]
 
 
 @dataclass(frozen=True)
@@ -72,12 +80,13 @@ class GraphWriter:
         self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, channels, *size_hw]))
         return Maps((Part(name, tuple(range(channels))),), size_hw)
 
-    def finish(self, tensor: str, output: str, shape: list[int | str], metadata: dict[str, str]) -> bytes:
-        """The serialised model. `tensor` becomes its `output`, of that shape; `marks` join the metadata as "maps"."""
+    def finish(self, outputs: Mapping[str, Output], metadata: dict[str, str]) -> bytes:
+        """The serialised model with `outputs` by name, which no node may read; `marks` join the metadata as "maps"."""
+        names = {output.tensor: name for name, output in outputs.items()}
         for node in self._nodes:
-            node.output[0] = output if node.output[0] == tensor else node.output[0]
-        info = helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)
-        graph = helper.make_graph(self._nodes, "ghostfit", self._inputs, [info], list(self._weights.values()))
+            node.output[0] = names.get(node.output[0], node.output[0])
+        infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, out.shape) for name, out in outputs.items()]
+        graph = helper.make_graph(self._nodes, "ghostfit", self._inputs, infos, list(self._weights.values()))
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         model.producer_name = "ghostfit"
         marks = {name: [[part.tensor, part.channels] for part in maps.parts] for name, maps in self.marks.items()}
@@ -195,11 +204,32 @@ class GraphWriter:
         choice = np.zeros((high, wide, height, width), np.float32)
         y, x = np.indices(size_hw)
         choice[rows[y], columns[x], y, x] = 1
-        matrix = self.weight(f"{name}/choice", choice.reshape(high * wide, height * width))
+        return self._mix(name, maps, choice)
+
+    def pool(self, name: str, maps: Maps, cells: int) -> Maps:
+        """Means of `cells` x `cells` windows, exactly as ``torch.nn.functional.adaptive_avg_pool2d``."""
+        height, width = maps.size_hw
+        if cells == 1:
+            return self.each("GlobalAveragePool", name, maps, (1, 1))
+        if height % cells == 0 and width % cells == 0:
+            kernel = [height // cells, width // cells]
+            return self.each("AveragePool", name, maps, (cells, cells), kernel_shape=kernel, strides=kernel)
+        windows = np.zeros((height, width, cells, cells), np.float32)
+        for i, j in np.ndindex(cells, cells):
+            rows = slice(i * height // cells, -(-(i + 1) * height // cells))
+            columns = slice(j * width // cells, -(-(j + 1) * width // cells))
+            windows[rows, columns, i, j] = 1 / windows[rows, columns, i, j].size
+        return self._mix(name, maps, windows)
+
+    def _mix(self, name: str, maps: Maps, weights: Array) -> Maps:
+        """Each place of the new map as a weighted sum of the old one's. weights: (old H, old W, new H, new W)."""
+        high, wide, height, width = weights.shape
+        matrix = self.weight(f"{name}/choice", weights.reshape(high * wide, height * width))
         flat, shape = (self.weight(f"{name}/{key}", np.array(size)) for key, size in
                        (("flat", (0, 0, high * wide)), ("shape", (0, 0, height, width))))  # fmt: skip
         maps = self.each("Reshape", name, maps, maps.size_hw, [flat])
-        return self.each("Reshape", name, self.each("MatMul", name, maps, size_hw, [matrix]), size_hw, [shape])
+        maps = self.each("MatMul", name, maps, (height, width), [matrix])
+        return self.each("Reshape", name, maps, (height, width), [shape])
 
     def activation(self, name: str, tensor: str, act: str) -> str:
         """Name of the activated tensor. ONNX Runtime 1.32 fuses all of these into convolutions, SiLU excepted."""

@@ -96,44 +96,47 @@ def lowering_of(lowering: str | Lowering) -> Lowering:
     return LOWERINGS[lowering]
 
 
-def write_network(writer: GraphWriter, network: Network, image: Maps, lowering: Lowering) -> str:
-    """Write a fused network; returns the tensor of its logits (N, num_classes)."""
-    maps = _write_conv(writer, "stem", network.stem, image)
+def write_backbone(writer: GraphWriter, network: Network, image: Maps, lowering: Lowering) -> list[Maps]:
+    """Write stem and stages of a fused network; returns the last map of each stage."""
+    ends = []
+    maps = write_conv(writer, "stem", network.stem, image)
     writer.marks["stem"] = maps
     for i, stage in enumerate(network.stages):
         for j, block in enumerate(cast(nn.Sequential, stage)):
             name = f"stages.{i}.{j}"
             if isinstance(block, GhostBlock):
-                maps = _write_block(writer, name, block, maps, lowering)
+                maps = write_block(writer, name, block, maps, lowering)
             else:
-                maps = _write_conv(writer, name, block, maps)
+                maps = write_conv(writer, name, block, maps)
             writer.marks[name] = maps
-    return _write_classifier(writer, network.head, maps)
+        ends.append(maps)
+    return ends
 
 
-def _write_block(writer: GraphWriter, name: str, block: GhostBlock, x: Maps, lowering: Lowering) -> Maps:
+def write_block(writer: GraphWriter, name: str, block: GhostBlock, x: Maps, lowering: Lowering) -> Maps:
+    """A universal Ghost block."""
     y = x
     if block.start is not None:
-        y = _write_conv(writer, f"{name}.start", block.start, y)
+        y = write_conv(writer, f"{name}.start", block.start, y)
     if block.expand is not None:
-        y = _write_ghost(writer, f"{name}.expand", block.expand, y, lowering)
+        y = write_ghost(writer, f"{name}.expand", block.expand, y, lowering)
     if block.depthwise is not None:
-        y = _write_conv(writer, f"{name}.depthwise", block.depthwise, y)
+        y = write_conv(writer, f"{name}.depthwise", block.depthwise, y)
     if block.se is not None:
         y = _write_squeeze_excite(writer, f"{name}.se", block.se, y, lowering)
     if block.shortcut is None:
-        return _write_ghost(writer, f"{name}.project", block.project, y, lowering)
+        return write_ghost(writer, f"{name}.project", block.project, y, lowering)
     if isinstance(block.shortcut, Shortcut):
-        y = _write_ghost(writer, f"{name}.project", block.project, y, lowering)
-        short = _write_conv(writer, f"{name}.shortcut.depthwise", block.shortcut.depthwise, x)
-        short = _write_conv(writer, f"{name}.shortcut.pointwise", block.shortcut.pointwise, short, y.layout)
+        y = write_ghost(writer, f"{name}.project", block.project, y, lowering)
+        short = write_conv(writer, f"{name}.shortcut.depthwise", block.shortcut.depthwise, x)
+        short = write_conv(writer, f"{name}.shortcut.pointwise", block.shortcut.pointwise, short, y.layout)
     else:
         short = _renumber(x, block.shortcut.index) if isinstance(block.shortcut, Reorder) else x
-        y = _write_ghost(writer, f"{name}.project", block.project, y, lowering, short.layout)
-    return writer.add(_path(name), y, short)
+        y = write_ghost(writer, f"{name}.project", block.project, y, lowering, short.layout)
+    return writer.add(path_of(name), y, short)
 
 
-def _write_ghost(
+def write_ghost(
     writer: GraphWriter, name: str, module: GhostModule, x: Maps, lowering: Lowering, like: Layout | None = None
 ) -> Maps:
     """A Ghost module, where it can be in the layout `like` of the map that it is added to."""
@@ -141,21 +144,21 @@ def _write_ghost(
     if form == "split" and like is not None and len(like) == 1:
         form = "repeat"
     if module.cheap is None:
-        y = _write_conv(writer, f"{name}.primary", module.primary, x, like)
+        y = write_conv(writer, f"{name}.primary", module.primary, x, like)
     elif form == "repeat" and _activation_name(module.cheap) in IDEMPOTENT:
         y = _write_repeated(writer, name, module, x)
     else:
         y = _write_halves(writer, name, module, x)
-        y = writer.concat(_path(name), y) if form == "concat" else y
+        y = writer.concat(path_of(name), y) if form == "concat" else y
     if module.gate is not None:
         gate = _write_gate(writer, f"{name}.gate", module.gate, x, y)
-        y = writer.multiply(_path(f"{name}.gate"), y, gate)
+        y = writer.multiply(path_of(f"{name}.gate"), y, gate)
     return y
 
 
 def _write_halves(writer: GraphWriter, name: str, module: GhostModule, x: Maps) -> Maps:
     """Primary maps in one tensor; each further tensor holds one cheap map of each primary map."""
-    primary = _write_conv(writer, f"{name}.primary", module.primary, x)
+    primary = write_conv(writer, f"{name}.primary", module.primary, x)
     cheap = _read_conv(module.cheap, x.size_hw)
     num_primary, copies = len(module.primary.out_slots), module.ratio - 1
     parts = list(primary.parts)
@@ -172,13 +175,13 @@ def _write_repeated(writer: GraphWriter, name: str, module: GhostModule, x: Maps
     primary, cheap = _read_conv(module.primary, x.size_hw), _read_conv(module.cheap, x.size_hw)
     num_primary, num_cheap = len(primary.weight), len(module.out_slots) - len(primary.weight)
     rows = np.array([*range(num_primary), *(i // (module.ratio - 1) for i in range(num_cheap))])
-    y = writer.conv(_path(f"{name}.primary"), x, primary.weight[rows], primary.bias[rows], act=primary.act)
+    y = writer.conv(path_of(f"{name}.primary"), x, primary.weight[rows], primary.bias[rows], act=primary.act)
     height, width = cheap.weight.shape[2:]
     passing = np.zeros((num_primary, 1, height, width), np.float32)
     passing[:, :, height // 2, width // 2] = 1
     weight = np.concatenate([passing, cheap.weight[:num_cheap]])
     bias = np.concatenate([np.zeros(num_primary, np.float32), cheap.bias[:num_cheap]])
-    return writer.depthwise(_path(f"{name}.cheap"), y, weight, bias, act=cheap.act, pads=cheap.pads)
+    return writer.depthwise(path_of(f"{name}.cheap"), y, weight, bias, act=cheap.act, pads=cheap.pads)
 
 
 def _write_gate(writer: GraphWriter, name: str, gate: DFCGate, x: Maps, like: Maps) -> Maps:
@@ -186,25 +189,26 @@ def _write_gate(writer: GraphWriter, name: str, gate: DFCGate, x: Maps, like: Ma
     height, width = x.size_hw
     kernel = (min(2, height), min(2, width))
     small = (height // kernel[0], width // kernel[1])
-    y = writer.each("AveragePool", _path(name), x, small, kernel_shape=list(kernel), strides=list(kernel))
-    y = _write_conv(writer, f"{name}.pointwise", gate.pointwise, y, like.layout)
-    y = _write_conv(writer, f"{name}.horizontal", gate.horizontal, y)
-    y = _write_conv(writer, f"{name}.vertical", gate.vertical, y, act="sigmoid")
-    return writer.enlarge(_path(name), y, like.size_hw)
+    y = writer.each("AveragePool", path_of(name), x, small, kernel_shape=list(kernel), strides=list(kernel))
+    y = write_conv(writer, f"{name}.pointwise", gate.pointwise, y, like.layout)
+    y = write_conv(writer, f"{name}.horizontal", gate.horizontal, y)
+    y = write_conv(writer, f"{name}.vertical", gate.vertical, y, act="sigmoid")
+    return writer.enlarge(path_of(name), y, like.size_hw)
 
 
 def _write_squeeze_excite(writer: GraphWriter, name: str, module: SqueezeExcite, x: Maps, lowering: Lowering) -> Maps:
-    y = writer.each("GlobalAveragePool", _path(name), x, (1, 1))
-    y = _write_conv(writer, f"{name}.reduce", module.reduce, y)
-    y = _write_conv(writer, f"{name}.expand", module.expand, y, x.layout, act="hard_sigmoid")
+    y = writer.each("GlobalAveragePool", path_of(name), x, (1, 1))
+    y = write_conv(writer, f"{name}.reduce", module.reduce, y)
+    y = write_conv(writer, f"{name}.expand", module.expand, y, x.layout, act="hard_sigmoid")
     if lowering.scale == "spread":
-        y = writer.enlarge(_path(name), y, x.size_hw)
-    return writer.multiply(_path(name), x, y)
+        y = writer.enlarge(path_of(name), y, x.size_hw)
+    return writer.multiply(path_of(name), x, y)
 
 
-def _write_classifier(writer: GraphWriter, head: Classifier, x: Maps) -> str:
+def write_classifier(writer: GraphWriter, head: Classifier, x: Maps) -> str:
+    """The classifier; returns the tensor of its logits (N, num_classes)."""
     if head.conv is not None:
-        x = _write_conv(writer, "head.conv", head.conv, x)
+        x = write_conv(writer, "head.conv", head.conv, x)
     (pooled,) = writer.concat("/head", writer.each("GlobalAveragePool", "/head", x, (1, 1))).parts
     vector = writer.node("Flatten", "/head/Flatten", [pooled.tensor], axis=1)
     channels = pooled.channels
@@ -216,10 +220,10 @@ def _write_classifier(writer: GraphWriter, head: Classifier, x: Maps) -> str:
 
 def _write_linear(writer: GraphWriter, name: str, module: LinearBN, vector: str, channels: Channels) -> str:
     weight, bias = _weights(module.linear)
-    return writer.linear(_path(name), vector, weight, bias, channels, act=_activation_name(module))
+    return writer.linear(path_of(name), vector, weight, bias, channels, act=_activation_name(module))
 
 
-def _write_conv(
+def write_conv(
     writer: GraphWriter, name: str, module: nn.Module, x: Maps, layout: Layout | None = None, act: str | None = None
 ) -> Maps:
     """Any convolution; `act` stands in for the module's own activation."""
@@ -229,13 +233,13 @@ def _write_conv(
     if conv.is_depthwise:
         return _depthwise(writer, name, x, conv)
     return writer.conv(
-        _path(name), x, conv.weight, conv.bias, act=conv.act, stride=conv.stride, pads=conv.pads, layout=layout
+        path_of(name), x, conv.weight, conv.bias, act=conv.act, stride=conv.stride, pads=conv.pads, layout=layout
     )
 
 
 def _depthwise(writer: GraphWriter, name: str, x: Maps, conv: _Conv, rows: slice = slice(None)) -> Maps:
     return writer.depthwise(
-        _path(name), x, conv.weight[rows], conv.bias[rows], act=conv.act, stride=conv.stride, pads=conv.pads
+        path_of(name), x, conv.weight[rows], conv.bias[rows], act=conv.act, stride=conv.stride, pads=conv.pads
     )
 
 
@@ -286,7 +290,7 @@ def _activation_name(module: nn.Module) -> str:
     return ACTIVATION_NAMES[type(module.act)]
 
 
-def _path(name: str) -> str:
+def path_of(name: str) -> str:
     """Node name of a module: ``stages.0.1.expand.primary`` is ``/stages.0.1/expand/primary``."""
     parts = name.split(".")
     if parts[0] == "stages":

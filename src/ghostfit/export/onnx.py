@@ -17,13 +17,14 @@ import json
 from typing import Literal
 
 from ghostfit.export.graph import GraphWriter
-from ghostfit.export.lower import DEFAULT_LOWERING, Lowering, lowering_of, write_network
+from ghostfit.export.lower import DEFAULT_LOWERING, Lowering, lowering_of
+from ghostfit.export.network import write_network
 from ghostfit.nn.build import Network
 from ghostfit.nn.fuse import fuse
 
 __all__ = ["to_onnx"]
 
-INPUT, OUTPUT = "image", "logits"
+INPUT = "image"
 
 
 def to_onnx(
@@ -35,9 +36,9 @@ def to_onnx(
 ) -> bytes:
     """The serialised ONNX model of `network` in evaluation, training branches merged.
 
-    Input "image": (batch, in_channels, *size_hw), float32, normalised; output "logits": (batch, num_classes).
-    `size_hw` is the architecture's unless given; `lowering` is a name in `LOWERINGS` or one of your own. To measure an
-    architecture, ``build(arch, is_fused=True)`` is the fastest way to a network.
+    Input "image": (batch, in_channels, *size_hw), float32, normalised; outputs: `arch.output_names`, in the shapes that
+    the network gives. `size_hw` is the architecture's unless given; `lowering` is a name in `LOWERINGS` or one of your
+    own. To measure an architecture, ``build(arch, is_fused=True)`` is the fastest way to a network.
     """
     arch = network.arch.deployed().replace(size_hw=size_hw or network.arch.size_hw)
     if batch != "dynamic" and batch < 1:
@@ -46,6 +47,6 @@ def to_onnx(
     dimension = "N" if batch == "dynamic" else batch
     writer = GraphWriter(lowering.block)
     image = writer.input(INPUT, channels=arch.in_channels, size_hw=arch.size_hw, batch=dimension)
-    logits = write_network(writer, network if network.is_fused else fuse(network), image, lowering)
+    outputs = write_network(writer, network if network.is_fused else fuse(network), image, lowering, dimension)
     metadata = {"arch_id": arch.id, "lowering": json.dumps(lowering.to_dict())}
-    return writer.finish(logits, OUTPUT, [dimension, arch.num_classes], metadata)
+    return writer.finish(outputs, metadata)
