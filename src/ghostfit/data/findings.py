@@ -111,7 +111,7 @@ KINDS: Mapping[str, Kind] = {
         "info",
         "grayscale among colour images",
         "Some images have one channel; they become gray RGB. If they belong to few classes, gray itself is a clue.",
-        "Nothing, if gray images will be met in use; else replace them, or train with one channel.",
+        "Nothing, if gray images will be met in use; else replace them, or train with --channels 1.",
     ),
     "GF203": Kind(
         "warning",
@@ -148,7 +148,7 @@ KINDS: Mapping[str, Kind] = {
         "info",
         "uncommon shapes",
         "The ratio of width to height is twice or half the usual one; resizing to one shape distorts it.",
-        "Crop these images, or use the resize rule crop or letterbox.",
+        "Crop these images, or use --resize crop or letterbox.",
     ),
     "GF303": Kind(
         "warning",

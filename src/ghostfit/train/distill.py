@@ -39,6 +39,11 @@ def load_teacher(source: str | Path, *, num_classes: int, prepare: Prepare | Non
         teacher, expects = _load_timm(str(source).removeprefix("timm:"), num_classes)
     else:
         teacher, expects = _load_run(Path(source), num_classes)
+    if prepare is not None and expects is not None and prepare.in_channels != expects.in_channels:
+        raise ValueError(
+            f"the teacher {source} looks at {expects.in_channels} channels, "
+            f"the images here have {prepare.in_channels}; train both with the same --channels"
+        )
     if prepare is not None and expects is not None and needs_adapting(prepare, expects):
         teacher = AdaptedInput(teacher, prepare, expects)
     return freeze(teacher)

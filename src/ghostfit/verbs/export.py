@@ -81,6 +81,8 @@ def export(
         run=None,
         on_event=on_event,
         format=settings.get("format") or None,
+        resize=settings.get("resize", "squash"),
+        channels=network.arch.in_channels,
     )
     if network.prepare is not None:
         material = material.at(network.prepare, on_event)

@@ -21,7 +21,7 @@ from ghostfit.data.readers import read_dataset
 from ghostfit.data.split import make_splits
 from ghostfit.event import Event, OnEvent
 from ghostfit.run import Run
-from ghostfit.vision.prepare import Prepare
+from ghostfit.vision.prepare import Prepare, ResizeRule
 
 if TYPE_CHECKING:
     from ghostfit.data.augment import Strength
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SMALLEST_SIDE = 32  # pixels; below it five halvings leave nothing
 LARGEST_SIDE = 224  # the size that published mobile networks are drawn for; larger on request
 EVAL_BATCH = 128
+# ImageNet's for one channel: the luma of its mean colour (ITU-R BT.601), the mean of its deviations (as timm's).
+GRAY_MEAN, GRAY_STD = (0.459,), (0.226,)
 LEARNT = ("train", "search")  # splits that a final training learns from: the search is over by then
 
 
@@ -117,6 +119,8 @@ def material_of(config: Any, run: Run, on_event: OnEvent) -> Material:
         run=run,
         on_event=on_event,
         format=config.format or None,
+        resize=config.resize,
+        channels=config.channels,
     )
 
 
@@ -128,10 +132,13 @@ def read_material(
     run: Run | None,
     on_event: OnEvent,
     format: str | None = None,
+    resize: ResizeRule = "squash",
+    channels: int = 3,
 ) -> Material:
     """Read, check for identical and broken images, divide and decode `data`.
 
-    What was found is written to ``data.json``. Raises ValueError for data that nothing can be learnt from.
+    `resize` is the rule that brings images to one shape, `channels` 3 for colour or 1 for gray. What was found is
+    written to ``data.json``. Raises ValueError for data that nothing can be learnt from.
     """
     began = time.perf_counter()
     on_event(Event("data", "start", f"reading {data}"))
@@ -142,7 +149,7 @@ def read_material(
     splits = _known_splits(run, dataset) or make_splits(
         dataset, seed=seed, groups=group_duplicates(facts), exclude=facts.broken()
     )
-    prepare = Prepare(size_hw=size_hw or natural_size_hw(facts))
+    prepare = prepare_of(size_hw or natural_size_hw(facts), resize, channels)
     material = Material(dataset, splits, decode(dataset, prepare, on_event), prepare)
     if run is not None and not run.is_done("data"):
         describe_data(run, material, facts)
@@ -150,6 +157,21 @@ def read_material(
     counts = ", ".join(f"{name} {count}" for name, count in splits.counts().items())
     on_event(Event("data", "done", f"{len(dataset)} images of {len(dataset.class_names)} classes: {counts}"))
     return material
+
+
+def prepare_of(size_hw: tuple[int, int], resize: ResizeRule = "squash", channels: int = 3) -> Prepare:
+    """How images become input, normalised by ImageNet's figures.
+
+    Raises ValueError for an unknown rule or channels other than 1 and 3.
+
+    >>> prepare_of((32, 32), "letterbox", 1).mean
+    (0.459,)
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"--channels {channels}; allowed: 3 (colour) or 1 (gray)")
+    if channels == 1:
+        return Prepare(size_hw=size_hw, resize=resize, mean=GRAY_MEAN, std=GRAY_STD, in_channels=1)
+    return Prepare(size_hw=size_hw, resize=resize)
 
 
 def _known_splits(run: Run | None, dataset: Dataset) -> Splits | None:

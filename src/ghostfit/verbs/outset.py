@@ -17,7 +17,7 @@ from ghostfit.runtime.backends import installed_backends
 from ghostfit.search.limits import Costs, Limits
 from ghostfit.search.start import plain_start, widest_within
 from ghostfit.space import Space
-from ghostfit.verbs.material import LARGEST_SIDE
+from ghostfit.verbs.material import LARGEST_SIDE, prepare_of
 
 if TYPE_CHECKING:
     from ghostfit.nn.build import Network
@@ -122,12 +122,13 @@ def check_input(config: Any) -> None:
     from ghostfit.train.device import choose_device  # needs torch, without which a run would end at once
 
     choose_device(config.device)
+    prepare_of((LARGEST_SIDE, LARGEST_SIDE), config.resize, config.channels)
     dataset = read_dataset(config.data, format=config.format or None)
     name: str = getattr(config, "start", "") or getattr(config, "arch", "auto")
     if name == "auto" and config.weights:
         name = preset_of(config.weights)
     if name != "auto":
-        named_arch(name, len(dataset.class_names), (LARGEST_SIDE, LARGEST_SIDE), 3)
+        named_arch(name, len(dataset.class_names), (LARGEST_SIDE, LARGEST_SIDE), config.channels)
     runtime = getattr(config, "runtime", "onnxruntime")
     if runtime not in installed_backends():
         raise ValueError(f"--runtime {runtime} is not installed; installed: {', '.join(installed_backends())}")

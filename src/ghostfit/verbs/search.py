@@ -50,6 +50,10 @@ class SearchConfig(Limits):
     size_hw: tuple[int, int] | None = option(
         None, "largest input size in pixels, such as 128 or 96x160 (default: from the images)", unit="size"
     )
+    resize: Literal["squash", "crop", "letterbox"] = option(
+        "squash", "how images get one shape: squashed, their middle cut out, or whole with bars at the sides"
+    )
+    channels: Literal[1, 3] = option(3, "what networks look at: 3 for colour, 1 for gray")
     time_s: float | None = option(None, "wall-clock limit of the whole run, such as 90s, 20m or 2h", unit="duration")
     start: str = option("auto", "network to search around: auto, a preset, or a run or JSON file with an architecture")
     weights: str = option("", "weights to start from: timm:NAME, package:NAME, or a .safetensors or .pth file")

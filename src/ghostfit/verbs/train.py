@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ghostfit.config import argument, option, settle
 from ghostfit.event import Event, OnEvent, ignore
@@ -36,6 +36,10 @@ class TrainConfig(LoopConfig):
         "input size in pixels, such as 128 or 96x160 (default: the architecture file's, or from the images)",
         unit="size",
     )
+    resize: Literal["squash", "crop", "letterbox"] = option(
+        "squash", "how images get one shape: squashed, their middle cut out, or whole with bars at the sides"
+    )
+    channels: Literal[1, 3] = option(3, "what networks look at: 3 for colour, 1 for gray")
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,14 @@ def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **set
         on_event = clock.telling(on_event)
         size_hw = config.size_hw or _own_size_hw(config.arch)
         material = read_material(
-            config.data, size_hw=size_hw, seed=config.seed, run=run, on_event=on_event, format=config.format or None
+            config.data,
+            size_hw=size_hw,
+            seed=config.seed,
+            run=run,
+            on_event=on_event,
+            format=config.format or None,
+            resize=config.resize,
+            channels=config.channels,
         )
         network, material = start_network(config, material, on_event)
         network = network.to(choose_device(config.device))
