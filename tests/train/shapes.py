@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ class Shapes:
     seed: int = 0
 
     def __len__(self) -> int:
-        return -(-self.num_images // self.batch_size)
+        return math.ceil(self.num_images / self.batch_size)
 
     def epoch(self, epoch: int = 0, start_batch: int = 0) -> Iterator[Batch]:
         x, y = self.drawn()

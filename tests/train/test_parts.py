@@ -189,7 +189,7 @@ def test_what_happens_on_a_copy_stays_there_even_if_it_fails():
 def test_smoothed_and_weighted_loss_is_torchs():
     torch.manual_seed(0)
     x, y, weights = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([1.0, 2.0, 0.5])
-    loss = Classify(label_smoothing=0.1, class_weights=weights).loss(nn.Identity(), x, y)["loss"]
+    loss = Classify(label_smoothing=0.1, class_weights=weights).loss(x, y)["loss"]
     assert torch.equal(loss, F.cross_entropy(x, y, weight=weights, label_smoothing=0.1))
 
 

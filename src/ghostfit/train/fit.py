@@ -33,7 +33,7 @@ from ghostfit.train.plan import Plan, choose_ema_decay, choose_eval_every, count
 from ghostfit.train.records import Journal, Record
 from ghostfit.train.state import Training, is_better, restore, start
 from ghostfit.train.task import Loader, Task
-from ghostfit.train.tasks.classify import make_classify
+from ghostfit.train.tasks import make_task
 from ghostfit.train.trackers import Tracker, open_trackers
 
 RAMP_SHARE, RAMP_STEPS = 0.05, (20, 100)  # of the steps go to the range test; a shorter ramp shows nothing
@@ -57,8 +57,9 @@ def fit(
 ) -> Iterator[Record]:
     """Train `network` in place and yield what happens; with `run` the records also go to its ``metrics.jsonl``.
 
-    Without `task` it is image classification, made from `config`, `teacher` (a network that gives raw scores on the
-    same input) and `class_weights` (num_classes,). Without `val` nothing is validated and the average is kept.
+    Without `task` it is that of the network's architecture, made from `config`, `teacher` (a network that gives raw
+    outputs on the same input) and `class_weights` (num_classes,). Without `val` nothing is validated and the average is
+    kept.
 
     When `stop` says True, training ends after the step with the best weights so far, and can be resumed later. A phase
     that is finished already loads its weights and yields nothing. The network's device is the one that is used; the
@@ -72,7 +73,7 @@ def fit(
     if config.schedule == "plateau" and val is None:
         raise ValueError("the schedule plateau follows the validation loss; give validation images, or use cosine")
     if task is None:
-        task = make_classify(network, config, batches, teacher=teacher, class_weights=class_weights)
+        task = make_task(network, config, batches, teacher=teacher, class_weights=class_weights)
     elif teacher is not None or class_weights is not None:
         raise ValueError("a task of your own brings its teacher and class weights itself; leave them out")
     journal = Journal(run, phase, [*trackers, *open_trackers(config.trackers, run)])

@@ -55,6 +55,21 @@ class Task(Protocol):
         ...
 
 
+class Learner(Task, Protocol):
+    """A task whose losses can be had from raw outputs alone, whatever network they come from: a supernet needs that.
+
+    Outputs are the network's: a tensor for classification, else a tuple (docs/design/dense.md).
+    """
+
+    def loss(self, outputs: Any, y: Any) -> dict[str, Tensor]:
+        """``loss`` and its parts, with gradients."""
+        ...
+
+    def distill(self, outputs: Any, teacher_outputs: Any, y: Any) -> Tensor:
+        """How far outputs are from a teacher's, which get no gradient and may come from another input size."""
+        ...
+
+
 @runtime_checkable
 class HasState(Protocol):
     """A task whose state belongs into checkpoints: plain values and tensors only."""

@@ -164,8 +164,9 @@ def ignored_anchors(grid: Grid, y: Mapping[str, Tensor]) -> Tensor | None:
     if not len(images):
         return None
     is_inside = _contains(y["boxes"][images, slots], grid)
-    counts = is_inside.new_zeros((len(y["classes"]), is_inside.shape[1]), dtype=torch.float32)
-    return counts.index_add_(0, images, is_inside.float()) > 0
+    counts: Tensor = is_inside.new_zeros((len(y["classes"]), is_inside.shape[1]), dtype=torch.float32)
+    counts.index_add_(0, images, is_inside.float())
+    return counts > 0
 
 
 def _contains(boxes_xyxy: Tensor, grid: Grid) -> Tensor:

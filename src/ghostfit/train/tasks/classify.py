@@ -41,24 +41,21 @@ class Classify:
     def train_step(self, network: nn.Module, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """One forward and backward."""
         with self.autocast():
-            values = self.loss(network, x, y)
+            values = self._values(network, x, y)
         values["loss"].backward()  # type: ignore[no-untyped-call]
         return {name: value.detach() for name, value in values.items()}
 
-    def loss(self, network: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """``loss`` and its parts. x: (B, C, H, W); y: (B,) class numbers."""
-        x, share = mix_images(x, mixup=self.mixup, cutmix=self.cutmix)
-        scores = network(x).float()
-        loss = self._cross_entropy(scores, y)
-        if share < 1:
-            loss = share * loss + (1 - share) * self._cross_entropy(scores, y.flip(0))
-        if self.teacher is None:
-            return {"loss": loss}
-        with torch.no_grad():
-            wanted = self.teacher(x).float()
-        distilled = distillation_loss(scores, wanted, self.distill_temperature)
-        total = (1 - self.distill_weight) * loss + self.distill_weight * distilled
-        return {"loss": total, "label_loss": loss, "distill_loss": distilled}
+    def loss(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """``loss``. outputs: raw scores (B, num_classes); y: (B,) class numbers."""
+        cross = F.cross_entropy(outputs.float(), y, weight=self.class_weights, label_smoothing=self.label_smoothing)
+        return {"loss": cross}
+
+    def distill(self, outputs: Tensor, teacher_outputs: Tensor, y: Tensor) -> Tensor:
+        """Cross entropy with the teacher's probabilities; labels are not looked at. Both: raw scores (B, num_classes).
+
+        A teacher of another architecture is better softened: see `ghostfit.train.distill.distillation_loss`.
+        """
+        return F.cross_entropy(outputs.float(), F.softmax(teacher_outputs.detach().float(), dim=1))
 
     def evaluate(self, network: nn.Module, batches: Loader) -> dict[str, float]:
         """Accuracy with its standard error, and the plain cross entropy."""
@@ -68,8 +65,20 @@ class Classify:
         error = float(np.sqrt(accuracy * (1 - accuracy) / len(labels)))
         return {"val_accuracy": accuracy, "val_loss": loss, "standard_error": error}
 
-    def _cross_entropy(self, scores: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(scores, y, weight=self.class_weights, label_smoothing=self.label_smoothing)
+    def _values(self, network: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """``loss`` and its parts on mixed images, with the teacher's share. x: (B, C, H, W)."""
+        x, share = mix_images(x, mixup=self.mixup, cutmix=self.cutmix)
+        scores = network(x).float()
+        loss = self.loss(scores, y)["loss"]
+        if share < 1:
+            loss = share * loss + (1 - share) * self.loss(scores, y.flip(0))["loss"]
+        if self.teacher is None:
+            return {"loss": loss}
+        with torch.no_grad():
+            wanted = self.teacher(x).float()
+        distilled = distillation_loss(scores, wanted, self.distill_temperature)
+        total = (1 - self.distill_weight) * loss + self.distill_weight * distilled
+        return {"loss": total, "label_loss": loss, "distill_loss": distilled}
 
 
 def make_classify(
@@ -82,8 +91,11 @@ def make_classify(
 ) -> Classify:
     """The task that `config` asks for. A teacher or weights given here stand in for those it names.
 
-    Raises ValueError when a teacher or balanced weights are asked for and what they are made from is not known.
+    Raises ValueError when a teacher or balanced weights are asked for and what they are made from is not known, and
+    for settings that classification makes no use of.
     """
+    if config.hard_pixels:
+        raise ValueError("hard_pixels=True has no effect on the task 'classify'; leave it out")
     device = device_of(network)
     num_classes = getattr(getattr(network, "arch", None), "num_classes", None)
     if teacher is None and config.teacher:

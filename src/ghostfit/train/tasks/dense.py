@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ghostfit.arch import Arch, Dense
 from ghostfit.train.config import TrainConfig
-from ghostfit.train.distill import freeze, load_teacher
+from ghostfit.train.distill import AdaptedInput, freeze, load_teacher
 from ghostfit.train.evaluate import device_of
 from ghostfit.train.task import Loader, labels_to
 
@@ -111,13 +111,27 @@ def teacher_for(
 ) -> nn.Module | None:
     """`teacher`, or the one that `config` names, frozen and on the network's device.
 
-    Raises ValueError when it is of another task: its outputs would mean something else.
+    Raises ValueError when its head is of another task or has other levels: its outputs would mean something else.
     """
     if teacher is None and config.teacher:
         teacher = load_teacher(config.teacher, num_classes=num_classes, prepare=getattr(network, "prepare", None))
     if teacher is None:
         return None
-    tasks: list[Any] = [getattr(getattr(each, "arch", None), "task", None) for each in (network, teacher)]
-    if None not in tasks and tasks[0] != tasks[1]:
-        raise ValueError(f"a teacher for the task {tasks[1]!r} can't teach {tasks[0]!r}; train a teacher on this data")
+    heads = [getattr(getattr(each, "arch", None), "dense", None) for each in (network, inner_of(teacher))]
+    if None not in heads and (heads[0].task, heads[0].strides) != (heads[1].task, heads[1].strides):
+        raise ValueError(
+            f"a teacher for {heads[1].task!r} at strides {heads[1].strides} can't teach {heads[0].task!r} at "
+            f"{heads[0].strides}; train one with the same kind of head on this data"
+        )
     return freeze(teacher).to(device_of(network))
+
+
+def sizes_of(arch: Arch, teacher: nn.Module | None) -> tuple[tuple[int, int], ...]:
+    """Input sizes from which outputs may come: the network's own, then its teacher's."""
+    known = getattr(inner_of(teacher), "arch", None)
+    return tuple(dict.fromkeys([arch.size_hw, known.size_hw if isinstance(known, Arch) else arch.size_hw]))
+
+
+def inner_of(teacher: nn.Module | None) -> nn.Module | None:
+    """The network itself where its input is adapted."""
+    return teacher.network if isinstance(teacher, AdaptedInput) else teacher

@@ -20,7 +20,7 @@ from ghostfit.train.evaluate import device_of
 from ghostfit.train.precision import autocast_of
 from ghostfit.train.task import Loader
 from ghostfit.train.tasks.assign import Assignment, Grid, assign_aligned, assign_nearest, grid_of
-from ghostfit.train.tasks.dense import Outputs, Values, arch_of, check_settings, in_float32, step, teacher_for
+from ghostfit.train.tasks.dense import Outputs, Values, arch_of, check_settings, in_float32, sizes_of, step, teacher_for
 from ghostfit.train.tasks.losses import giou_of, imitation_loss, varifocal_loss
 from ghostfit.train.tasks.scoring import score_objects
 
@@ -87,10 +87,11 @@ def make_detect(
     if class_weights is not None:
         raise ValueError("class weights have no effect on detection: its losses follow the objects' scores")
     arch, dense = arch_of(network, "detect")
+    teacher = teacher_for(network, config, arch.num_classes, teacher)
     return Detect(
         strides=dense.strides,
-        sizes_hw=(arch.size_hw,),
-        teacher=teacher_for(network, config, arch.num_classes, teacher),
+        sizes_hw=sizes_of(arch, teacher),
+        teacher=teacher,
         distill_weight=config.distill_weight,
         autocast=autocast_of(config.amp, device_of(network)),
     )

@@ -19,7 +19,7 @@ from ghostfit.train.evaluate import device_of
 from ghostfit.train.precision import autocast_of
 from ghostfit.train.task import Loader
 from ghostfit.train.tasks.assign import Assignment, grid_of
-from ghostfit.train.tasks.dense import Outputs, Values, arch_of, check_settings, in_float32, step, teacher_for
+from ghostfit.train.tasks.dense import Outputs, Values, arch_of, check_settings, in_float32, sizes_of, step, teacher_for
 from ghostfit.train.tasks.detect import (
     CONFIDENT,
     WARMUP,
@@ -119,10 +119,11 @@ def make_instance(
     if class_weights is not None:
         raise ValueError("class weights have no effect on instance segmentation: its losses follow the objects' scores")
     arch, dense = arch_of(network, "instance")
+    teacher = teacher_for(network, config, arch.num_classes, teacher)
     return Instance(
         strides=dense.strides,
-        sizes_hw=(arch.size_hw,),
-        teacher=teacher_for(network, config, arch.num_classes, teacher),
+        sizes_hw=sizes_of(arch, teacher),
+        teacher=teacher,
         distill_weight=config.distill_weight,
         autocast=autocast_of(config.amp, device_of(network)),
     )
