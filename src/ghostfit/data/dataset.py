@@ -151,10 +151,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """An entry that is no sample, and why."""
+    """An entry that is no sample, or an object that is no label as it stands, and why.
+
+    `kind` is the id of the finding that `ghostfit check` makes of it (`ghostfit.data.findings`).
+    """
 
     id: str
     reason: str
+    kind: str = "GF105"
 
     def to_dict(self) -> dict[str, str]:
         """JSON-ready dict."""

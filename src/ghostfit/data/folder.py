@@ -45,7 +45,7 @@ class Entry:
 def read_folder(path: Path) -> Dataset:
     """The dataset in a folder. Raises ValueError when it holds no images or fewer than two classes."""
     skipped: list[Skipped] = []
-    entries = list(_walk(path, (), set(), skipped))
+    entries = list(walk(path, (), set(), skipped))
     return label_by_folder(entries, skipped, name=path.resolve().name, root=str(path))
 
 
@@ -134,8 +134,8 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _walk(folder: Path, parts: tuple[str, ...], seen: set[str], skipped: list[Skipped]) -> Iterator[Entry]:
-    """Files below `folder`, in the order of their names."""
+def walk(folder: Path, parts: tuple[str, ...], seen: set[str], skipped: list[Skipped]) -> Iterator[Entry]:
+    """Files below `folder`, whose own parts are `parts`, in the order of their names; each real folder once."""
     real = os.path.realpath(folder)
     if real in seen or len(parts) > MAX_DEPTH:
         skipped.append(Skipped("/".join(parts) + "/", "link to a folder that was already read"))
@@ -155,7 +155,7 @@ def _walk(folder: Path, parts: tuple[str, ...], seen: set[str], skipped: list[Sk
         below = (*parts, printable(item.name))
         try:
             if item.is_dir():
-                yield from _walk(Path(item.path), below, seen, skipped)
+                yield from walk(Path(item.path), below, seen, skipped)
             elif item.is_file():
                 yield Entry(below, FileSource(Path(item.path)), item.stat().st_size)
             else:
