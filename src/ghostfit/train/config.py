@@ -44,6 +44,9 @@ class TrainConfig:
     cutmix: float = option(0.0, "paste boxes of other images, Beta(a, a) (arXiv 1905.04899); 0: off")
     drop_path: float = option(0.0, "chance of skipping a residual branch, rising with depth")
     dropout: float = option(0.0, "dropout before the classifier")
+    branches: int = option(
+        0, "train so many parallel convolutions for each, merged at the end (arXiv 2404.11202); 0: one, as it runs"
+    )
     augment: Literal["none", "light", "medium", "strong"] = option("medium", "strength of image augmentation")
     flip: bool = option(True, "mirror training images left to right; --no-flip for digits, text and signs")
     class_weights: Literal["none", "balanced"] = option("none", "balanced: rare classes weigh more in the loss")
@@ -92,6 +95,7 @@ class TrainConfig:
             ("weight_decay", self.weight_decay, (self.weight_decay or 0) >= 0, "0 or more"),
             ("layer_decay", self.layer_decay, 0 < self.layer_decay <= 1, "a factor above 0, at most 1"),
             ("clip_grad", self.clip_grad, (self.clip_grad or 0) >= 0, "0 or more"),
+            ("branches", self.branches, self.branches >= 0, "0 or more"),
             ("mixup", self.mixup, self.mixup >= 0, "0 or more"),
             ("cutmix", self.cutmix, self.cutmix >= 0, "0 or more"),
             ("amp", self.amp, self.amp in ("auto", "on", "off"), "auto, on or off"),

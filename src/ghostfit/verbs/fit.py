@@ -24,7 +24,7 @@ from ghostfit.verbs.outset import check_input
 from ghostfit.verbs.rivals import compare_trained
 from ghostfit.verbs.runs import open_run
 from ghostfit.verbs.search import SEARCH_SHARE, SUPERNET_SHARE, Hunt, SearchConfig
-from ghostfit.verbs.training import class_weights_of, forward, teacher_of
+from ghostfit.verbs.training import class_weights_of, forward, running_form, teacher_of, training_form
 
 if TYPE_CHECKING:
     from ghostfit.nn.build import Network
@@ -150,7 +150,7 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
         seed=config.seed,
         size_hw=arch.size_hw,
     )
-    network = _with_drops(network, train_config)
+    network = training_form(network, train_config)
     began = clock.elapsed_s
     records = train(
         network,
@@ -163,6 +163,7 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
         stop=clock.deadline(None),
     )
     forward(records, on_event)
+    network = running_form(network)
     network.prepare = material.prepare
     run.write_json("prepare.json", material.prepare.to_dict())
     save_weights(network, run.file("weights.safetensors"))
@@ -193,16 +194,3 @@ def _train_config(config: FitConfig, time_s: float | None) -> TrainConfig:
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
     values["time_s"] = time_s
     return TrainConfig(**values)
-
-
-def _with_drops(network: Network, config: TrainConfig) -> Network:
-    """The same weights in a network that drops what the settings ask for."""
-    if not config.drop_path and not config.dropout:
-        return network
-    from ghostfit.nn.build import build
-
-    device = next(network.parameters()).device
-    dropping = build(network.arch, device=device, drop_path=config.drop_path, dropout=config.dropout)
-    dropping.load_state_dict(network.state_dict())
-    dropping.prepare = network.prepare
-    return dropping

@@ -21,7 +21,7 @@ from ghostfit.train.config import TrainConfig
 from ghostfit.verbs.clock import ending_s
 from ghostfit.verbs.compare import sentence_of
 from ghostfit.verbs.material import LEARNT
-from ghostfit.verbs.training import forward
+from ghostfit.verbs.training import forward, running_form, training_form
 
 if TYPE_CHECKING:
     from ghostfit.nn.build import Network
@@ -117,10 +117,10 @@ def train_rival(hunt: Hunt, name: str, arch: Arch, config: TrainConfig) -> tuple
         LEARNT, batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
     )
     torch.manual_seed(config.seed)
-    network = build(arch, drop_path=config.drop_path, dropout=config.dropout)
+    network = build(arch)
     if hunt.outset.network is not None:
         network.load_state_dict(hunt.outset.network.state_dict())
-    network = network.to(hunt.device)
+    network = training_form(network.to(hunt.device), config)
     settings = dataclasses.replace(config, epochs=steps / len(batches), teacher="")
     records = fit(
         network,
@@ -132,7 +132,7 @@ def train_rival(hunt: Hunt, name: str, arch: Arch, config: TrainConfig) -> tuple
         stop=hunt.clock.deadline(None),
     )
     forward(records, hunt.on_event)
-    return network.eval(), material
+    return running_form(network).eval(), material
 
 
 def _row(name: str, network: Network, material: Material, costs: Costs) -> dict[str, Any]:

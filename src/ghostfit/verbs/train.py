@@ -14,7 +14,7 @@ from ghostfit.verbs.clock import Clock, interruptible
 from ghostfit.verbs.material import LEARNT, Material, read_material
 from ghostfit.verbs.outset import check_input, named_arch
 from ghostfit.verbs.runs import open_run
-from ghostfit.verbs.training import class_weights_of, forward, teacher_of
+from ghostfit.verbs.training import class_weights_of, forward, running_form, teacher_of, training_form
 
 if TYPE_CHECKING:
     from ghostfit.arch import Arch
@@ -96,7 +96,7 @@ def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **set
             channels=config.channels,
         )
         network, material = start_network(config, material, on_event)
-        network = network.to(choose_device(config.device))
+        network = training_form(network.to(choose_device(config.device)), config)
         run.write_json("arch.json", network.arch.deployed().to_dict())
         loop_config = LoopConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(LoopConfig)})
         loop_config = dataclasses.replace(loop_config, time_s=clock.share_s(1.0, reserve_s=2.0))
@@ -118,11 +118,7 @@ def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **set
             stop=clock.deadline(None),
         )
         forward(records, on_event)
-        if network.arch.branches:
-            from ghostfit.nn.fuse import deploy
-
-            prepare, network = network.prepare, deploy(network)
-            network.prepare = prepare
+        network = running_form(network)
         save_weights(network, run.file("weights.safetensors"))
         run.write_json("prepare.json", material.prepare.to_dict())
         logits, labels = evaluate(network, material.evaluating(["val"]))
@@ -151,10 +147,10 @@ def start_network(config: TrainConfig, material: Material, on_event: OnEvent) ->
     arch: Arch = named_arch(config.arch, len(material.dataset.class_names), prepare.size_hw, prepare.in_channels)
     torch.manual_seed(config.seed)
     if not config.weights:
-        network = build(arch, drop_path=config.drop_path, dropout=config.dropout)
+        network = build(arch)
         network.prepare = prepare
         return network, material
-    network = load_pretrained(arch, config.weights, drop_path=config.drop_path, dropout=config.dropout)
+    network = load_pretrained(arch, config.weights)
     if network.prepare is not None:
         prepare = dataclasses.replace(
             prepare, mean=network.prepare.mean, std=network.prepare.std, interpolation=network.prepare.interpolation

@@ -1,4 +1,4 @@
-"""What the verbs that train have in common: events from records, the teacher, weights of classes."""
+"""What the verbs that train have in common: events, the form that is trained, the teacher, weights of classes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ghostfit.event import Event, OnEvent
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ghostfit.nn.build import Network
     from ghostfit.train.config import TrainConfig
     from ghostfit.train.records import Record
     from ghostfit.verbs.material import Material
@@ -32,6 +33,36 @@ def forward(records: Iterable[Record], on_event: OnEvent) -> None:
         progress = values.get("progress")
         if isinstance(progress, float):
             on_event(Event(record.phase, "progress", ", ".join(parts), progress, 1.0, values))
+
+
+def training_form(network: Network, config: TrainConfig) -> Network:
+    """The same weights in the form that is trained: with the branches, drop-path and dropout that `config` asks for.
+
+    Outputs are equal in eval mode; `running_form` is the way back.
+    """
+    import torch
+
+    from ghostfit.nn.build import build
+    from ghostfit.nn.fuse import add_branches
+
+    prepare, device = network.prepare, next(network.parameters()).device
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # fresh branches are the same after a kill
+        if config.branches:
+            network = add_branches(network, config.branches)
+        if config.drop_path or config.dropout:
+            dropping = build(network.arch, device=device, drop_path=config.drop_path, dropout=config.dropout)
+            dropping.load_state_dict(network.state_dict())
+            network = dropping
+    network.prepare = prepare
+    return network
+
+
+def running_form(network: Network) -> Network:
+    """The network with each group of branches as one convolution, as it is kept and shipped; outputs are equal."""
+    from ghostfit.nn.fuse import deploy
+
+    return deploy(network) if network.arch.branches else network
 
 
 def teacher_of(config: TrainConfig, material: Material) -> nn.Module | None:
