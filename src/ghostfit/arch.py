@@ -38,6 +38,7 @@ OUTPUTS = {
 DENSE_TASKS = ("detect", "instance", "segment")
 COARSEST_TAP = 32  # stride of the last map that a neck reads of a backbone, as in every published detector
 PROTOTYPE_STRIDE = 4
+CHEAP_KERNEL = 3  # of a neck's and a head's Ghost modules, GhostNet's
 CONTEXT_BINS = (1, 2, 4)  # cells a side of the pooled context of `segment`: PP-LiteSeg, section 3.3
 
 
@@ -116,7 +117,7 @@ class Dense:
     ratio: int = 1  # Ghost ratio of the pointwise convolutions
     kernel: int = 5  # of the depthwise convolutions
     expand: int = 0  # expansion of the neck's blocks, times their width; 0: depthwise-separable blocks
-    head_depth: int = 1  # depthwise-separable convolutions before the predictions
+    head_depth: int = 2  # depthwise-separable convolutions before the predictions
     strides: tuple[int, ...] = ()
     num_prototypes: int = 0
     act: str = "relu"

@@ -12,10 +12,11 @@ are the trainable ones, norms included, as published; training branches count wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from ghostfit.arch import Arch, Block, Stage
+from ghostfit.arch import CHEAP_KERNEL, CONTEXT_BINS, PROTOTYPE_STRIDE, Arch, Block, Dense, Stage
 
 __all__ = ["BlockCount", "Counts", "Operation", "count", "operations"]
 
@@ -24,7 +25,10 @@ BYTES_PER_VALUE = 4  # float32
 
 @dataclass(frozen=True)
 class BlockCount:
-    """Share of one block: ``stem``, ``stages.{i}.{j}``, ``head``; `out` is its output's (channels, height, width)."""
+    """Share of one block: ``stem``, ``stages.{i}.{j}``, ``neck``, ``head``.
+
+    `out` is the (channels, height, width) of what it writes last.
+    """
 
     name: str
     params: int
@@ -81,12 +85,18 @@ def operations(arch: Arch) -> tuple[Operation, ...]:
     tape = _Tape(arch)
     tape.block = "stem"
     x = tape.conv("stem", 0, arch.stem.out, arch.stem.kernel, arch.stem.stride)
+    ends = []
     for i, stage in enumerate(arch.stages):
         for j, block in enumerate(stage.blocks):
             tape.block = f"stages.{i}.{j}"
             x = _block(tape, tape.block, block, stage, x)
-    tape.block = "head"
-    _head(tape, arch, x)
+        ends.append(x)
+    if arch.dense is None:
+        tape.block = "head"
+        _head(tape, arch, x)
+    else:
+        features = {stride: ends[index] for stride, index in arch.features.items()}
+        _dense(tape, arch, arch.dense, features)
     return tuple(tape.steps)
 
 
@@ -124,6 +134,79 @@ def _head(tape: _Tape, arch: Arch, x: int) -> None:
     if arch.head.hidden:
         x = tape.linear("head.hidden", x, arch.head.hidden, has_norm=arch.head.hidden_norm)
     tape.linear("head.classifier", x, arch.num_classes)
+
+
+def _dense(tape: _Tape, arch: Arch, dense: Dense, features: Mapping[int, int]) -> None:
+    taps = [features[stride] for stride in arch.taps]
+    tape.block = "neck"
+    levels = [_fusion(tape, dense, taps)] if dense.task == "segment" else _pan(tape, dense, taps)
+    tape.block = "head"
+    if dense.task == "segment":
+        y = _trunk(tape, "head.trunk", dense, levels[0])
+        tape.conv("head.classes", y, arch.num_classes, has_norm=False)
+        return
+    values = {"scores": arch.num_classes, "boxes": 4}
+    if dense.num_prototypes:
+        values["coefficients"] = dense.num_prototypes
+    maps: dict[str, list[int]] = {name: [] for name in values}
+    for i, level in enumerate(levels):
+        y = _trunk(tape, f"head.levels.{i}.trunk", dense, level)
+        for name, number in values.items():
+            maps[name].append(tape.conv(f"head.levels.{i}.{name}", y, number, has_norm=False))
+    for name, number in values.items():
+        num_anchors = sum(tape.shape(one)[1] * tape.shape(one)[2] for one in maps[name])
+        tape.step(f"head.{name}", tuple(maps[name]), (number, num_anchors, 1))
+    if dense.num_prototypes:
+        _prototypes(tape, dense, levels[0], features[PROTOTYPE_STRIDE])
+
+
+def _pan(tape: _Tape, dense: Dense, taps: Sequence[int]) -> list[int]:
+    block, stage = dense.block(dense.width), Stage(dense.width, (), dense.ratio)
+    levels = [tape.conv(f"neck.laterals.{i}", tap, dense.width) for i, tap in enumerate(taps)]
+    for i in reversed(range(len(taps) - 1)):
+        joined = tape.add_enlarged(f"neck.top_down.{i}.join", levels[i], levels[i + 1])
+        levels[i] = _block(tape, f"neck.top_down.{i}", block, stage, joined)
+    for i in range(len(taps) - 1):
+        fine = _separable(tape, f"neck.down.{i}", dense, levels[i], dense.width, 2)
+        joined = tape.add(f"neck.bottom_up.{i}.join", levels[i + 1], fine)
+        levels[i + 1] = _block(tape, f"neck.bottom_up.{i}", block, stage, joined)
+    for i in range(len(dense.strides) - len(taps)):
+        levels.append(_separable(tape, f"neck.extra.{i}", dense, levels[-1], dense.width, 2))
+    return levels
+
+
+def _fusion(tape: _Tape, dense: Dense, taps: Sequence[int]) -> int:
+    widths = dense.widths[: len(taps)]
+    last = len(taps) - 1
+    laterals = [tape.conv(f"neck.laterals.{i}", tap, widths[i]) for i, tap in enumerate(taps)]
+    y = laterals[last]
+    for number, cells in enumerate(CONTEXT_BINS):
+        name = f"neck.context.bins.{number}"
+        means = tape.step(f"{name}.pool", (taps[last],), (tape.channels(taps[last]), cells, cells))
+        y = tape.add_enlarged(name, y, tape.conv(name, means, widths[last], has_norm=False))
+    for i in reversed(range(len(taps))):
+        if i < last:
+            y = tape.add_enlarged(f"neck.blocks.{i}.join", laterals[i], tape.conv(f"neck.reduce.{i}", y, widths[i]))
+        y = _block(tape, f"neck.blocks.{i}", dense.block(widths[i]), Stage(widths[i], (), dense.ratio), y)
+    return y
+
+
+def _prototypes(tape: _Tape, dense: Dense, level: int, detail: int) -> None:
+    name, width = "head.prototypes", dense.num_prototypes
+    lateral = tape.conv(f"{name}.lateral", detail, width)
+    y = _trunk(tape, f"{name}.trunk", dense, tape.conv(f"{name}.reduce", level, width))
+    _separable(tape, f"{name}.join", dense, tape.add_enlarged(name, lateral, y), width, 1)
+
+
+def _trunk(tape: _Tape, name: str, dense: Dense, x: int) -> int:
+    for number in range(dense.head_depth):
+        x = _separable(tape, f"{name}.{number}", dense, x, tape.channels(x), 1)
+    return x
+
+
+def _separable(tape: _Tape, name: str, dense: Dense, x: int, out: int, stride: int) -> int:
+    x = tape.depthwise(f"{name}.depthwise", x, dense.kernel, stride)
+    return tape.ghost(f"{name}.pointwise", x, out, dense.ratio, CHEAP_KERNEL)
 
 
 @dataclass
@@ -223,6 +306,11 @@ class _Tape:
         """Residual sum."""
         return self.step(f"{name}.add", (y, x), self.shape(y), is_in_place=True)
 
+    def add_enlarged(self, name: str, y: int, x: int) -> int:
+        """Sum of `y` and of `x` enlarged to its size."""
+        x = self.step(f"{name}.enlarge", (x,), self.shape(y))
+        return self.add(name, y, x)
+
     def linear(self, name: str, x: int, out: int, *, has_norm: bool = False) -> int:
         """Linear layer with bias, or with batch norm."""
         macs = self.channels(x) * out
@@ -231,7 +319,8 @@ class _Tape:
 
 def _peak_values(arch: Arch, steps: tuple[Operation, ...]) -> int:
     """Most values that are needed at one time."""
-    last_read = {read: number for number, step in enumerate(steps, start=1) for read in step.reads}
+    last_read = dict.fromkeys(range(len(steps) + 1), len(steps) + 1)  # outputs stay to the end
+    last_read |= {read: number for number, step in enumerate(steps, start=1) for read in step.reads}
     live = {0: arch.in_channels * arch.size_hw[0] * arch.size_hw[1]}
     peak = 0
     for number, step in enumerate(steps, start=1):

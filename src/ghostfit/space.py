@@ -4,7 +4,8 @@ A point of the space is a dict from gene to choice; `Space.decode` makes it an `
 Choices are ordered from cheap to costly, so the smallest and the largest network are the first and the last choices.
 Shrinking a space (`restrict`) gives a smaller one; weights shared in the larger one still fit.
 
-Genes: ``size`` (input height in pixels), ``stem.out``, ``stem.stride``, ``head.conv``, ``head.hidden``, for stage i
+Genes: ``size`` (input height in pixels), ``stem.out``, ``stem.stride``, ``head.conv``, ``head.hidden`` or, of a dense
+task, ``dense.width``, ``.ratio``, ``.kernel``, ``.expand``, ``.head_depth``; for stage i
 ``s0.out``, ``s0.depth``, ``s0.stride``, ``s0.project_ratio``, for its block j ``s0.b1.mid``, ``.kernel``,
 ``.start_kernel``, ``.ratio``, ``.cheap_kernel``, ``.se``, ``.dfc``.
 
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ghostfit.arch import Arch, Block, Stage, make_divisible
+from ghostfit.arch import Arch, Block, Dense, Stage, make_divisible
 
 Point = dict[str, int]
 SCHEMA = "ghostfit.space/1"
@@ -71,6 +72,10 @@ class Space:
         genes["size"] = {height} | {_round(height * size, 8) for size in sizes if size != 1.0}
         genes["stem.out"] = _multiples(start.stem.out, widths, align)
         genes["stem.stride"] = {start.stem.stride, *stem_strides}
+        if start.dense is not None:
+            if len(genes["stem.stride"]) > 1:
+                raise ValueError(f"stem_strides={tuple(stem_strides)}: the levels of a dense network fix its strides")
+            genes |= _dense_genes(start.dense, widths, kernels, ratios, align)
         if start.head.conv:
             genes["head.conv"] = _multiples(start.head.conv, widths, align)
         if start.head.hidden:
@@ -168,6 +173,7 @@ class Space:
             stem=dataclasses.replace(start.stem, out=genes["stem.out"], stride=genes["stem.stride"]),
             head=dataclasses.replace(start.head, conv=genes.get("head.conv", 0), hidden=genes.get("head.hidden", 0)),
             stages=stages,
+            dense=start.dense and _decode_dense(genes, start.dense),
         )
 
     def _decode_stage(self, genes: Mapping[str, int], i: int, stage: Stage) -> Stage:
@@ -227,8 +233,21 @@ class Space:
         return cls(Arch.from_dict(data["template"]), tuple((name, tuple(c)) for name, c in data["genes"].items()))
 
 
+DENSE_GENES = ("width", "ratio", "kernel", "expand", "head_depth")
 BLOCK_GENES = ("mid", "kernel", "start_kernel", "ratio", "cheap_kernel", "se", "dfc")
 COSTLY_WHEN_SMALL = ("ratio", "project_ratio", "stride")
+
+
+def _dense_genes(
+    dense: Dense, widths: Sequence[float], kernels: Sequence[int], ratios: Sequence[int], align: int
+) -> dict[str, set[int]]:
+    return {
+        "dense.width": _multiples(dense.width, widths, align),
+        "dense.ratio": {dense.ratio, *ratios},
+        "dense.kernel": {dense.kernel, *kernels} - {0},
+        "dense.expand": {dense.expand, 0, 1},
+        "dense.head_depth": set(range(min(1, dense.head_depth), dense.head_depth + 1)),
+    }
 
 
 def _block_genes(
@@ -256,12 +275,19 @@ def _block_genes(
     return genes
 
 
+def _decode_dense(genes: Mapping[str, int], dense: Dense) -> Dense:
+    changes: dict[str, Any] = {name: genes[f"dense.{name}"] for name in DENSE_GENES}
+    return dataclasses.replace(dense, **changes)
+
+
 def _read_genes(arch: Arch) -> Iterator[tuple[str, int]]:
     yield "size", arch.size_hw[0]
     yield "stem.out", arch.stem.out
     yield "stem.stride", arch.stem.stride
     yield "head.conv", arch.head.conv
     yield "head.hidden", arch.head.hidden
+    if arch.dense is not None:
+        yield from ((f"dense.{name}", getattr(arch.dense, name)) for name in DENSE_GENES)
     for i, stage in enumerate(arch.stages):
         yield f"s{i}.out", stage.out
         yield f"s{i}.depth", len(stage.blocks)

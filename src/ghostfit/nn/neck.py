@@ -21,13 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ghostfit.arch import CONTEXT_BINS, Dense, memory_slots
+from ghostfit.arch import CHEAP_KERNEL, CONTEXT_BINS, Dense, memory_slots
 from ghostfit.nn.block import GhostBlock
 from ghostfit.nn.ghost import ConvBN, Form, GhostModule, Slots, conv_unit
 
 __all__ = ["Context", "ContextFusion", "GhostPan", "Separable", "build_neck", "enlarge"]
-
-CHEAP_KERNEL = 3  # of the Ghost modules, GhostNet's
 
 
 def build_neck(dense: Dense, tap_slots: Sequence[Slots], form: Form) -> GhostPan | ContextFusion:

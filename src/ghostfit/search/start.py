@@ -78,9 +78,9 @@ def scale_width(arch: Arch, factor: float) -> Arch:
         conv=aligned(arch.head.conv * factor, 8) if arch.head.conv else 0,
         hidden=aligned(arch.head.hidden * factor, 8) if arch.head.hidden else 0,
     )
-    return arch.replace(
-        stem=dataclasses.replace(arch.stem, out=aligned(arch.stem.out * factor, 8)), stages=stages, head=head
-    )
+    dense = arch.dense and dataclasses.replace(arch.dense, width=aligned(arch.dense.width * factor, 8))
+    stem = dataclasses.replace(arch.stem, out=aligned(arch.stem.out * factor, 8))
+    return arch.replace(stem=stem, stages=stages, head=head, dense=dense)
 
 
 def widest_within(
