@@ -31,12 +31,14 @@ SQUARE = 5.0  # side of the box that stands for an anchor in ATSS, in strides; P
 class Grid:
     """The anchors of an input of `size_hw` pixels.
 
-    `points` (A, 2): x and y of their centres; `strides` (A,); `levels_hw`: rows and columns of each level.
+    `points` (A, 2): x and y of their centres; `sides` (A,): the stride of each one's level; `strides` and `levels_hw`:
+    stride, rows and columns of each level.
     """
 
     size_hw: tuple[int, int]
     points: Tensor
-    strides: Tensor
+    sides: Tensor
+    strides: tuple[int, ...]
     levels_hw: tuple[tuple[int, int], ...]
 
 
@@ -63,7 +65,7 @@ def make_grid(size_hw: tuple[int, int], strides: tuple[int, ...], device: torch.
     levels_hw = tuple((-(-size_hw[0] // stride), -(-size_hw[1] // stride)) for stride in strides)
     counts = torch.tensor([height * width for height, width in levels_hw])
     sides = torch.tensor(strides, dtype=torch.float32).repeat_interleave(counts).to(points.device)
-    return Grid(size_hw, points, sides, levels_hw)
+    return Grid(size_hw, points, sides, strides, levels_hw)
 
 
 def grid_of(
@@ -119,7 +121,7 @@ def assign_nearest(boxes_xyxy: Tensor, grid: Grid, y: Mapping[str, Tensor], *, t
     images, slots = (y["classes"] >= 0).nonzero(as_tuple=True)
     wanted = y["boxes"][images, slots]
     anchors = _nearest((wanted[:, :2] + wanted[:, 2:]) / 2, grid, top_k)
-    half = SQUARE / 2 * grid.strides[:, None]
+    half = SQUARE / 2 * grid.sides[:, None]
     squares = torch.cat((grid.points - half, grid.points + half), 1)
     overlaps = overlap_of(squares[anchors], wanted[:, None].expand(-1, anchors.shape[1], -1))
     is_inside = _contains(wanted, grid).gather(1, anchors)
@@ -141,8 +143,7 @@ def _nearest(centres: Tensor, grid: Grid, top_k: int) -> Tensor:
     They are looked for in a window around each point, which holds them for `top_k` up to 9.
     """
     found, begin = [], 0
-    for height, width in grid.levels_hw:
-        stride = float(grid.strides[begin])
+    for stride, (height, width) in zip(grid.strides, grid.levels_hw, strict=True):
         columns, rows = (_window(centres[:, axis] / stride, size) for axis, size in enumerate((width, height)))
         anchors = (rows[:, :, None] * width + columns[:, None, :]).flatten(1) + begin
         distances = (grid.points[anchors] - centres[:, None]).square().sum(-1)
@@ -175,10 +176,12 @@ def _contains(boxes_xyxy: Tensor, grid: Grid) -> Tensor:
     A box smaller than a cell of the finest level is widened to one, or objects between the centres were never learnt.
     """
     centres, sides = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2, boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
-    half = sides.clamp(min=float(grid.strides[0])) / 2
-    (left, top), (right, bottom) = ((centres + sign * half).T[..., None] for sign in (-1, 1))
+    half = sides.clamp(min=grid.strides[0]) / 2
+    left, top = (centres - half).T[..., None]
+    right, bottom = (centres + half).T[..., None]
     xs, ys = grid.points.T
-    return (xs >= left) & (xs <= right) & (ys >= top) & (ys <= bottom)
+    is_inside: Tensor = (xs >= left) & (xs <= right) & (ys >= top) & (ys <= bottom)
+    return is_inside
 
 
 def _settle(images: Tensor, anchors: Tensor, owners: Tensor, values: Tensor, shape: Sequence[int]) -> Tensor:

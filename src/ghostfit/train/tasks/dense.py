@@ -117,11 +117,11 @@ def teacher_for(
         teacher = load_teacher(config.teacher, num_classes=num_classes, prepare=getattr(network, "prepare", None))
     if teacher is None:
         return None
-    heads = [getattr(getattr(each, "arch", None), "dense", None) for each in (network, inner_of(teacher))]
-    if None not in heads and (heads[0].task, heads[0].strides) != (heads[1].task, heads[1].strides):
+    own, wanted = (getattr(getattr(each, "arch", None), "dense", None) for each in (network, inner_of(teacher)))
+    if own and wanted and (own.task, own.strides) != (wanted.task, wanted.strides):
         raise ValueError(
-            f"a teacher for {heads[1].task!r} at strides {heads[1].strides} can't teach {heads[0].task!r} at "
-            f"{heads[0].strides}; train one with the same kind of head on this data"
+            f"a teacher for {wanted.task!r} at strides {wanted.strides} can't teach {own.task!r} at {own.strides}; "
+            "train one with the same kind of head on this data"
         )
     return freeze(teacher).to(device_of(network))
 
