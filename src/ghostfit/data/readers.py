@@ -18,6 +18,7 @@ from ghostfit.data.cifar import is_cifar, read_cifar
 from ghostfit.data.cityscapes import is_cityscapes, read_cityscapes
 from ghostfit.data.coco import is_coco, read_coco
 from ghostfit.data.dataset import ArraySource, Dataset, Sample
+from ghostfit.data.demo import DEMO, read_demo
 from ghostfit.data.folder import read_folder, read_zip
 from ghostfit.data.instances import is_instances, read_instances
 from ghostfit.data.masks import is_masks, read_masks
@@ -42,8 +43,8 @@ class Reader:
 
 
 def read_dataset(path: str | Path, *, format: str | None = None, task: str | None = None) -> Dataset:
-    """The labelled images at `path`, a folder, zip, CSV, annotation file, CIFAR's own files, or ``digits``; the format
-    is found by looking.
+    """The labelled images at `path`, a folder, zip, CSV, annotation file, CIFAR's own files, ``demo:parts`` or
+    ``digits``; the format is found by looking.
 
     `format` may carry options, as in ``masks:ignore=11``. `task` is what the labels are wanted for: of objects with
     masks, ``detect`` takes the boxes only. Files that can't be samples are listed in `Dataset.skipped`; images are not
@@ -54,8 +55,8 @@ def read_dataset(path: str | Path, *, format: str | None = None, task: str | Non
     name, options = _parse_format(format)
     if task is not None and task not in TASKS:
         raise ValueError(f"task={task!r}; allowed: {', '.join(TASKS)}")
-    if name != "digits" and not place.exists() and str(path) != "digits":
-        raise ValueError(f"{path} does not exist; give a folder, a .zip, a .csv, or digits")
+    if name not in BUILT_IN and not place.exists() and str(path) not in BUILT_IN.values():
+        raise ValueError(f"{path} does not exist; give a folder, a .zip, a .csv, {DEMO} or digits")
     found = [name] if name else [key for key, reader in READERS.items() if reader.accepts(place)]
     if not found:
         raise ValueError(
@@ -115,10 +116,23 @@ def read_digits(path: Path = Path("digits")) -> Dataset:
 
 
 TASKS = ("classify", "detect", "segment", "instance")
+BUILT_IN = {"digits": "digits", "demo": DEMO, "demo-masks": DEMO}  # formats that read no file, and what they are called
 
 # The first that accepts a path reads it, so the particular ones come before the general.
 READERS: Mapping[str, Reader] = {
     "digits": Reader(lambda path: str(path) == "digits" and not path.exists(), read_digits, "digits (no file)"),
+    "demo": Reader(
+        lambda path: str(path) == DEMO and not path.exists(),
+        lambda _path: read_demo("instance"),
+        f"{DEMO} (no file)",
+        ("instance", "detect"),
+    ),
+    "demo-masks": Reader(
+        lambda path: str(path) == DEMO and not path.exists(),
+        lambda _path: read_demo("segment"),
+        f"{DEMO} as class maps",
+        ("segment",),
+    ),
     "cifar": Reader(is_cifar, read_cifar, "CIFAR-10 or CIFAR-100, pickled or binary, as a folder or .tar.gz"),
     "csv": Reader(
         lambda path: path.is_file() and path.suffix.lower() in (".csv", ".tsv"),
