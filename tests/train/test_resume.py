@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import subprocess
 import sys
@@ -176,6 +178,33 @@ def test_other_settings_or_data_are_refused(tmp_path):
                 torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3)), small_batches(), None, config, run=run
             )
         )
+
+
+@pytest.mark.parametrize(
+    ("first_s", "second_s", "expected"),
+    [(None, 0.4, "fewer"), (1000.0, 0.4, "fewer"), (2.0, 1000.0, "all"), (2.0, None, "all"), (None, None, "all")],
+)
+def test_another_time_limit_takes_effect_in_the_phase_at_hand(first_s, second_s, expected, tmp_path):
+    run, steps = new_run(tmp_path / "run"), itertools.count(1)
+    config = TrainConfig(epochs=200, batch_size=16, lr=1e-3, ema=False, time_s=first_s)
+    list(fit(small_network(), small_batches(), None, config, run=run, stop=lambda: next(steps) >= 12))
+    stop = (lambda: False) if expected == "fewer" else (lambda: True)
+    config = dataclasses.replace(config, time_s=second_s)
+    records = list(fit(small_network(), small_batches(), None, config, run=run, stop=stop))
+    plan = run.read_json("plan-train.json")
+    assert plan["time_s"] == second_s
+    if expected == "all":
+        assert plan["total_steps"] == 1200
+    else:
+        assert plan["total_steps"] == records[-1].step < 1200, "and the loop ended there"
+        assert records[-1].values["time_s"] < 2 * second_s
+    assert any("another time limit" in str(record.values.get("text")) for record in records) == (first_s != second_s)
+
+
+def test_the_time_that_a_caller_counts_is_spent(tmp_path):
+    config = TrainConfig(epochs=200, batch_size=16, lr=1e-3, time_s=1000.0)
+    records = list(fit(small_network(), small_batches(), None, config, spent_s=999.9))
+    assert records[-1].values["time_s"] > 999.9 and records[-1].step < 100
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02cos\nsystem\n", b"x" * 100])

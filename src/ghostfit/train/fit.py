@@ -29,7 +29,7 @@ from ghostfit.train.loop import Session, save, train, validate, write_plan
 from ghostfit.train.lr_range import StoppedError, find_lr, measure_step_s
 from ghostfit.train.meter import means_of
 from ghostfit.train.optim import reference_lr
-from ghostfit.train.plan import Plan, choose_ema_decay, choose_eval_every, count_steps
+from ghostfit.train.plan import Plan, choose_ema_decay, choose_eval_every, count_steps, under_limit
 from ghostfit.train.records import Journal, Record
 from ghostfit.train.state import Training, is_better, restore, start
 from ghostfit.train.task import Loader, Task
@@ -54,6 +54,7 @@ def fit(
     trackers: Sequence[Tracker] = (),
     stop: Callable[[], bool] | None = None,
     resume: bool = True,
+    spent_s: float = 0.0,
 ) -> Iterator[Record]:
     """Train `network` in place and yield what happens; with `run` the records also go to its ``metrics.jsonl``.
 
@@ -63,7 +64,8 @@ def fit(
 
     When `stop` says True, training ends after the step with the best weights so far, and can be resumed later. A phase
     that is finished already loads its weights and yields nothing. The network's device is the one that is used; the
-    global random generators are seeded anew at each step.
+    global random generators are seeded anew at each step. A resumed training may be given another time limit; the
+    `spent_s` seconds that the phase took before this call, by the caller's clock, count within it.
 
     Raises ValueError for data, settings or a checkpoint that don't fit each other, and `DivergedError` (a ValueError)
     when the loss is not a number even at a sixteenth of the learning rate.
@@ -78,6 +80,7 @@ def fit(
         raise ValueError("a task of your own brings its teacher and class weights itself; leave them out")
     journal = Journal(run, phase, [*trackers, *open_trackers(config.trackers, run)])
     session = Session(batches, val, Checkpoints(run, phase), journal, run, phase, stop or (lambda: False))
+    session.began -= spent_s
     return _fit(network, task, config, session, resume)
 
 
@@ -89,7 +92,7 @@ def _fit(network: nn.Module, task: Task, config: TrainConfig, session: Session, 
         if state is None:
             training = yield from _begin(network, task, config, session)
         else:
-            training = _resume(network, task, config, session, state)
+            training = yield from _resume(network, task, config, session, state)
         if training.is_done:
             return
         yield session.write(training, "note", _describe(training))
@@ -119,7 +122,7 @@ def _begin(network: nn.Module, task: Task, config: TrainConfig, session: Session
 
 def _resume(
     network: nn.Module, task: Task, config: TrainConfig, session: Session, state: Mapping[str, Any]
-) -> Training:
+) -> Generator[Record, None, Training]:
     """The training where an earlier process left it. What was recorded beyond that is forgotten, as it comes again."""
     training = start(network, task, config, Plan.from_dict(state["plan"]))
     restore(training, state)
@@ -129,8 +132,28 @@ def _resume(
             "use the same data and batch size, or a new run folder"
         )
     session.journal.forget_after(training.step)
-    session.began -= training.elapsed_s
+    session.began -= max(training.elapsed_s - session.elapsed_s, 0.0)
+    if not training.is_done:
+        yield from _follow_limit(training, session)
     return training
+
+
+def _follow_limit(training: Training, session: Session) -> Iterator[Record]:
+    """Bend the plan of a resumed training to a time limit that is not the one it was made for."""
+    plan, step = training.plan, training.step
+    training.plan = under_limit(
+        plan,
+        training.config,
+        step,
+        elapsed_s=session.elapsed_s,
+        step_s=training.elapsed_s / step if step else plan.step_s,
+        eval_s=training.eval_s,
+    )
+    if training.plan is not plan:
+        write_plan(training.plan, session)
+        yield from save(training, session)
+        limit = "none" if training.plan.time_s is None else f"{training.plan.time_s:.0f} s for this phase"
+        yield session.write(training, "note", {"text": f"another time limit than before: {limit}"})
 
 
 def _make_plan(network: nn.Module, task: Task, config: TrainConfig, session: Session) -> Plan:

@@ -1,8 +1,9 @@
 """The plan of one training: how many steps, which peak rate, how often to validate; derived, then kept.
 
-The plan is made once and stored with the run, so a resumed run follows it. Under a time limit the number of steps
-comes from measured throughput and is corrected as the machine turns out slower or faster: `Plan.replanned` bends the
-line from steps to progress, so the learning rate goes on without a jump and reaches its floor in time.
+The plan is made once and stored with the run, so a resumed run follows it, unless it is given another time limit
+(`under_limit`). Under a time limit the number of steps comes from measured throughput and is corrected as the machine
+turns out slower or faster: `Plan.replanned` bends the line from steps to progress, so the learning rate goes on without
+a jump and reaches its floor in time.
 
 >>> plan = Plan(total_steps=101, steps_per_epoch=10, peak_lr=1e-3, ema_decay=0.9, eval_every=1)
 >>> plan.progress(50), plan.replanned(50, 76).progress(50), plan.replanned(50, 76).progress(75)
@@ -116,3 +117,24 @@ def fit_into(
     if planned_left <= 0 or abs(total - plan.total_steps) < max(1.0, LEAST_CHANGE * planned_left):
         return plan
     return plan.replanned(step, total)
+
+
+def under_limit(
+    plan: Plan, config: TrainConfig, step: int, *, elapsed_s: float, step_s: float | None, eval_s: float
+) -> Plan:
+    """The plan of a resumed training under the time limit of `config`, where that differs from the plan's own.
+
+    A shorter limit, a longer one and none at all take effect: the steps left are counted anew. Without `step_s`
+    seconds of a step, the loop fits the plan in as soon as it has timed some.
+    """
+    if plan.time_s == config.time_s or (
+        plan.time_s is not None and config.time_s is not None and abs(config.time_s / plan.time_s - 1) < SPARE
+    ):
+        return plan
+    plan = replace(plan, time_s=config.time_s)
+    if config.time_s is None:
+        total = max(count_steps(config, plan.steps_per_epoch), step + 1)
+        return plan if total == plan.total_steps else plan.replanned(step, total)
+    if not step_s:
+        return plan
+    return fit_into(plan, config, step, elapsed_s=elapsed_s, step_s=step_s, eval_s=eval_s, reserve_s=2 * eval_s)

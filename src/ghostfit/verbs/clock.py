@@ -28,9 +28,11 @@ class Clock:
     before_s: float = 0.0
     began: float = field(default_factory=time.monotonic)
     _noted: float = 0.0
+    _phases: dict[str, float] = field(default_factory=dict, repr=False)  # seconds worked when each began
 
     def __post_init__(self) -> None:
-        self.before_s = float(self.run.read_json("clock.json", {}).get("seconds", 0.0))
+        kept = self.run.read_json("clock.json", {})
+        self.before_s, self._phases = float(kept.get("seconds", 0.0)), dict(kept.get("phases", {}))
 
     @property
     def elapsed_s(self) -> float:
@@ -46,6 +48,21 @@ class Clock:
         """`share` of what is left after `reserve_s`, at least one second; None without a limit."""
         left_s = self.left_s
         return None if left_s is None else max(1.0, share * (left_s - reserve_s))
+
+    def phase_s(self, phase: str, share: float, *, reserve_s: float = 0.0) -> float | None:
+        """`share_s` as it was when `phase` began, in this process or an earlier one, under the limit of today."""
+        began_s = self._began_s(phase)
+        return None if self.limit_s is None else max(1.0, share * (self.limit_s - began_s - reserve_s))
+
+    def spent_s(self, phase: str) -> float:
+        """Seconds since `phase` began, in all processes."""
+        return self.elapsed_s - self._began_s(phase)
+
+    def _began_s(self, phase: str) -> float:
+        if phase not in self._phases:
+            self._phases[phase] = self.elapsed_s
+            self._write()
+        return self._phases[phase]
 
     def deadline(self, seconds: float | None) -> Callable[[], bool]:
         """Tells whether `seconds` from now are over, or a stop was asked for."""
@@ -69,8 +86,11 @@ class Clock:
     def note(self) -> None:
         """Keep the time worked so far, at most every few seconds."""
         if time.monotonic() - self._noted >= NOTE_EVERY_S:
-            self._noted = time.monotonic()
-            self.run.write_json("clock.json", {"seconds": round(self.elapsed_s, 3)})
+            self._write()
+
+    def _write(self) -> None:
+        self._noted = time.monotonic()
+        self.run.write_json("clock.json", {"seconds": round(self.elapsed_s, 3), "phases": self._phases})
 
 
 def ending_s(limit_s: float | None) -> float:

@@ -141,7 +141,7 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
         return network.eval(), material
     on_event(Event("train", "start", f"network {arch.id}"))
     reserve_s = ending_s(config.time_s)
-    train_config = _train_config(config, clock.share_s(1 / 3 if config.compare else 1.0, reserve_s=reserve_s))
+    train_config = _train_config(config, clock.phase_s("train", 1 / 3 if config.compare else 1.0, reserve_s=reserve_s))
     batches = hunt.material.training(  # crops are taken from the images as the store saw them, then made smaller
         LEARNT,
         batch_size=config.batch_size,
@@ -161,6 +161,7 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
         teacher=teacher_of(train_config, material),
         class_weights=class_weights_of(train_config, material, LEARNT),
         stop=clock.deadline(None),
+        spent_s=clock.spent_s("train"),
     )
     forward(records, on_event)
     network = running_form(network)

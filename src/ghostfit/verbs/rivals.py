@@ -48,7 +48,9 @@ def compare_trained(hunt: Hunt, found: Network, material: Material, config: Trai
     rows = [_row("found", found, material, costs)]
     found_rivals = list(rivals(hunt, costs.latency_ms))
     for number, (name, arch) in enumerate(found_rivals):
-        seconds = hunt.clock.share_s(1 / (len(found_rivals) - number), reserve_s=ending_s(hunt.config.time_s))
+        seconds = hunt.clock.phase_s(
+            f"compare:{name}", 1 / (len(found_rivals) - number), reserve_s=ending_s(hunt.config.time_s)
+        )
         network, own = train_rival(hunt, name, arch, dataclasses.replace(config, time_s=seconds))
         if hunt.clock.is_stopped():
             return str(paid["sentence"])
@@ -130,6 +132,7 @@ def train_rival(hunt: Hunt, name: str, arch: Arch, config: TrainConfig) -> tuple
         run=hunt.run,
         phase=f"compare:{name}",
         stop=hunt.clock.deadline(None),
+        spent_s=hunt.clock.spent_s(f"compare:{name}"),
     )
     forward(records, hunt.on_event)
     return running_form(network).eval(), material

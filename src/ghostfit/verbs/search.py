@@ -274,6 +274,7 @@ class Hunt:
             run=self.run,
             phase="supernet",
             stop=clock.deadline(None),
+            spent_s=clock.spent_s("supernet"),
         )
         forward(records, self.on_event)
         self.supernet.eval()
@@ -379,7 +380,7 @@ class Hunt:
         began_with_limit = self.run.read_json("run.json")["config"]["time_s"] is not None
         return TrainConfig(
             epochs=None if began_with_limit else config.search_epochs,
-            time_s=self.clock.share_s(share),
+            time_s=self.clock.phase_s("supernet", share),
             batch_size=config.batch_size,
             augment=config.augment,
             seed=config.seed,

@@ -99,7 +99,7 @@ def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **set
         network = training_form(network.to(choose_device(config.device)), config)
         run.write_json("arch.json", network.arch.deployed().to_dict())
         loop_config = LoopConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(LoopConfig)})
-        loop_config = dataclasses.replace(loop_config, time_s=clock.share_s(1.0, reserve_s=2.0))
+        loop_config = dataclasses.replace(loop_config, time_s=clock.phase_s("train", 1.0, reserve_s=2.0))
         on_event(Event("train", "start", f"{config.arch} at {network.arch.size_hw[0]}x{network.arch.size_hw[1]}"))
         records = fit(
             network,
@@ -116,6 +116,7 @@ def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **set
             teacher=teacher_of(config, material),
             class_weights=class_weights_of(config, material, LEARNT),
             stop=clock.deadline(None),
+            spent_s=clock.spent_s("train"),
         )
         forward(records, on_event)
         network = running_form(network)
