@@ -37,6 +37,7 @@ ODD = Arch(
             7, (Block(mid=11, ratio=3, stride=2, start_kernel=5, kernel=0, se=3, shortcut_kernel=5),), project_ratio=3
         ),
         Stage(5, (Block(kind="conv", kernel=5, stride=2), Block(mid=8, start_kernel=3))),
+        Stage(7, (Block(kind="conv", stride=2), Block(kind="conv", cheap_kernel=5)), project_ratio=3),
     ),
     head=Head(hidden=6, hidden_norm=True),
 )
@@ -61,7 +62,11 @@ def test_equals_hooks(arch, size_hw, padding, branches):
 
 def test_by_block_names_the_network_s_blocks():
     names = [block.name for block in count(ODD).by_block]
-    assert names == ["stem", "stages.0.0", "stages.0.1", "stages.1.0", "stages.2.0", "stages.2.1", "head"]
+    assert names == [
+        "stem",
+        *("stages.0.0", "stages.0.1", "stages.1.0", "stages.2.0", "stages.2.1", "stages.3.0", "stages.3.1"),
+        "head",
+    ]
     assert count(ODD).by_block[3].out == (7, 56, 56)
 
 

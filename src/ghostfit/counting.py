@@ -102,7 +102,7 @@ def operations(arch: Arch) -> tuple[Operation, ...]:
 
 def _block(tape: _Tape, name: str, block: Block, stage: Stage, x: int) -> int:
     if block.kind == "conv":
-        return tape.conv(name, x, stage.out, block.kernel, block.stride)
+        return tape.ghost(name, x, stage.out, stage.project_ratio, block.cheap_kernel, block.kernel, block.stride)
     y = x
     if block.start_kernel:
         y = tape.depthwise(f"{name}.start", y, block.start_kernel, 1 if block.kernel else block.stride)
@@ -275,10 +275,12 @@ class _Tape:
         """Depthwise convolution that keeps the channels."""
         return self.unit(name, x, self.channels(x), kernel, stride, is_depthwise=True)
 
-    def ghost(self, name: str, x: int, out: int, ratio: int, cheap_kernel: int) -> int:
+    def ghost(
+        self, name: str, x: int, out: int, ratio: int, cheap_kernel: int, kernel: int = 1, stride: int = 1
+    ) -> int:
         """Ghost module without its gate."""
         num_primary = -(-out // ratio)
-        y = self.unit(f"{name}.primary", x, num_primary)
+        y = self.unit(f"{name}.primary", x, num_primary, kernel, stride)
         if ratio > 1:
             cheap = self.unit(f"{name}.cheap", y, num_primary * (ratio - 1), cheap_kernel, is_depthwise=True)
             y = self.step(f"{name}.concat", (y, cheap), (out, *self.shape(y)[1:]))

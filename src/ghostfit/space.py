@@ -85,8 +85,7 @@ class Space:
             genes[f"{name}.out"] = _multiples(stage.out, widths, align)
             genes[f"{name}.depth"] = set(range(1, len(stage.blocks) + max_extra_depth + 1))
             genes[f"{name}.stride"] = {stage.blocks[0].stride}
-            has_expansion = any(block.kind == "ghost" for block in stage.blocks)
-            genes[f"{name}.project_ratio"] = {stage.project_ratio, *ratios} if has_expansion else {1}
+            genes[f"{name}.project_ratio"] = {stage.project_ratio, *ratios}
             for j in range(len(stage.blocks) + max_extra_depth):
                 block = _block_of(stage, j)
                 for gene, choices in _block_genes(
@@ -261,7 +260,7 @@ def _block_genes(
     align: int,
 ) -> dict[str, set[int]]:
     if block.kind == "conv":
-        return {"kernel": {block.kernel}}
+        return {"kernel": {block.kernel}, "cheap_kernel": {block.cheap_kernel, *cheap_kernels}}
     genes = {
         "kernel": {block.kernel, *kernels},
         "start_kernel": {block.start_kernel},

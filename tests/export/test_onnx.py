@@ -68,6 +68,7 @@ def test_odd_ghost_modules(act, label, settled):
         Stage(out=8, blocks=(Block(mid=13, ratio=2, act=act, mid_act=False),), project_ratio=1),
         Stage(out=11, blocks=(Block(mid=22, ratio=2, stride=2, shortcut_kernel=3, act=act), block), project_ratio=2),
         Stage(out=9, blocks=(Block(kind="conv", kernel=3, stride=2, act=act), Block(act=act))),
+        Stage(out=14, blocks=(Block(kind="conv", stride=2, act=act), Block(kind="conv", act=act)), project_ratio=3),
     )
     head = Head(conv=20, hidden=12, act=act)
     arch = Arch(Stem(out=8, act=act), stages, head, num_classes=3, size_hw=(28, 20), in_channels=2)

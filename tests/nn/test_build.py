@@ -22,6 +22,7 @@ MIXED = arch_of(
     Stage(8, (Block(mid=10, ratio=4), Block()), project_ratio=4),
     Stage(8, (Block(mid=16), Block(kind="conv")), project_ratio=1),
     Stage(11, (Block(mid=9, ratio=2, dfc=True, stride=2, shortcut_kernel=3), Block(mid=9, ratio=4)), project_ratio=4),
+    Stage(11, (Block(kind="conv"), Block(mid=6), Block(kind="conv", cheap_kernel=5)), project_ratio=2),
 )
 
 
@@ -58,7 +59,7 @@ def test_every_weight_has_slots_that_its_neighbours_share(arch):
     for stage in network.stages:
         for block in stage:
             assert block_input(block) == order
-            order = block.out_slots if isinstance(block, ConvBN) else block.project.out_slots
+            order = block.out_slots if isinstance(block, GhostModule) else block.project.out_slots
             check_inside(block)
     assert (network.head.conv or network.head.hidden).in_slots == order
     for module in network.modules():
@@ -70,14 +71,14 @@ def test_every_weight_has_slots_that_its_neighbours_share(arch):
 
 
 def block_input(block):
-    if isinstance(block, ConvBN):
+    if isinstance(block, GhostModule):
         return block.in_slots
     first = block.start or block.expand or block.depthwise or block.project
     return first.out_slots if first in (block.start, block.depthwise) else first.in_slots
 
 
 def check_inside(block):
-    if isinstance(block, ConvBN):
+    if isinstance(block, GhostModule):
         return
     assert isinstance(block, GhostBlock)
     if block.expand is not None:
@@ -171,3 +172,14 @@ def test_training_form_names_its_parts():
     assert isinstance(block.depthwise, TrainingConv) and block.depthwise.scale is not None
     assert block.depthwise.skip is None and block.project.cheap.skip is not None
     assert block.expand.primary.scale is None and len(block.expand.primary.branches) == 3
+
+
+def test_a_dense_convolution_passes_each_slot_on_to_itself():
+    stages = (Stage(8, (Block(kind="conv", act="none"), Block(kind="conv", act="none")), project_ratio=2),)
+    network = build(Arch(Stem(8), stages, Head(), num_classes=3, size_hw=(16, 16)))
+    unit = network.stages[0][1].primary
+    rows, columns = zip(*((i, unit.in_slots.index(slot)) for i, slot in enumerate(unit.out_slots)), strict=True)
+    centre = unit.conv.weight[:, :, 1, 1]
+    others = centre.clone()
+    others[rows, columns] -= 1
+    assert others.abs().max() < 1 and centre[rows, columns].mean() > 0.5

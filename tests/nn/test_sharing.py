@@ -22,6 +22,7 @@ START = Arch(
         Stage(out=24, blocks=(Block(mid=48, stride=2, shortcut_kernel=3, start_kernel=3), Block(mid=48, kernel=0))),
         Stage(out=32, blocks=(Block(mid=64, stride=2, se=16, dfc=True, mid_act=False), Block(mid=64, ratio=4))),
         Stage(out=32, blocks=(Block(kind="conv", kernel=1),)),
+        Stage(out=48, blocks=(Block(kind="conv", stride=2), Block(kind="conv"))),
     ),
     head=Head(conv=64, hidden=32),
     num_classes=5,

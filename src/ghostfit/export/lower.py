@@ -107,7 +107,7 @@ def write_backbone(writer: GraphWriter, network: Network, image: Maps, lowering:
             if isinstance(block, GhostBlock):
                 maps = write_block(writer, name, block, maps, lowering)
             else:
-                maps = write_conv(writer, name, block, maps)
+                maps = write_ghost(writer, name, block, maps, lowering)
             writer.marks[name] = maps
         ends.append(maps)
     return ends
@@ -143,6 +143,8 @@ def write_ghost(
     form = lowering.form_of(name, len(module.out_slots), x.size_hw)
     if form == "split" and like is not None and len(like) == 1:
         form = "repeat"
+    if form == "repeat" and _is_dense(module):
+        form = "concat"  # computing the maps of a large kernel twice costs what the module saves
     if module.cheap is None:
         y = write_conv(writer, f"{name}.primary", module.primary, x, like)
     elif form == "repeat" and _activation_name(module.cheap) in IDEMPOTENT:
@@ -154,6 +156,10 @@ def write_ghost(
         gate = _write_gate(writer, f"{name}.gate", module.gate, x, y)
         y = writer.multiply(path_of(f"{name}.gate"), y, gate)
     return y
+
+
+def _is_dense(module: GhostModule) -> bool:
+    return isinstance(module.primary, ConvBN) and module.primary.conv.kernel_size != (1, 1)
 
 
 def _write_halves(writer: GraphWriter, name: str, module: GhostModule, x: Maps) -> Maps:

@@ -167,7 +167,9 @@ def conv_unit(
 
 
 class GhostModule(nn.Module):
-    """Pointwise convolution of which only one map in `ratio` is computed; cheap depthwise ones make the rest.
+    """Convolution of which only one map in `ratio` is computed; cheap depthwise ones make the rest.
+
+    The primary convolution is pointwise unless `kernel` and `stride` say otherwise (Ghost-VGG, section 4.1).
 
     `out_slots` is the memory order of the output: ``memory_slots(channels, ratio)``, or any order when `ratio` is 1.
     The last cheap maps are cut where `ratio` does not divide the channels; their slots go on beyond the map's.
@@ -182,6 +184,8 @@ class GhostModule(nn.Module):
         act: str,
         form: Form,
         *,
+        kernel: int = 1,
+        stride: int = 1,
         gated: bool = False,
     ) -> None:
         super().__init__()
@@ -189,7 +193,7 @@ class GhostModule(nn.Module):
         num_primary = -(-len(out_slots) // ratio)
         slots = memory_slots(num_primary * ratio, ratio) if ratio > 1 else out_slots
         assert slots[: len(out_slots)] == out_slots, "a Ghost module writes its own memory order"
-        self.primary = conv_unit(slots[:num_primary], in_slots, form, act=act)
+        self.primary = conv_unit(slots[:num_primary], in_slots, form, kernel=kernel, stride=stride, act=act)
         self.cheap: ConvBN | TrainingConv | None = None
         if ratio > 1:
             self.cheap = conv_unit(slots[num_primary:], None, form, kernel=cheap_kernel, act=act, groups=num_primary)

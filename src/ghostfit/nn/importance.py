@@ -92,10 +92,10 @@ def _between_blocks(network: Network) -> Iterator[_Chart]:
     readers = _readers_beyond(network)
     for index, block in ((i, block) for i, stage in enumerate(network.stages) for block in cast(nn.Sequential, stage)):
         chart.readers += readers.pop(index - 1, [])
-        if isinstance(block, ConvBN):
-            chart.readers.append(block)
+        if isinstance(block, GhostModule):
+            chart.readers.append(_plain(block.primary))
             yield chart
-            chart = _Chart([block])
+            chart = _Chart([_plain(block.primary)], is_free=block.cheap is None)
             continue
         assert isinstance(block, GhostBlock)
         _add_use(chart, block)

@@ -74,7 +74,8 @@ DEPTHWISE_SEPARABLE = (
     (r"conv_pw", "project.primary.conv"),
     (r"bn2", "project.primary.bn"),
 )
-CONV_BLOCK = ((r"conv", "conv"), (r"bn1", "bn"))
+CONV_BLOCK = ((r"conv", "primary.conv"), (r"bn1", "primary.bn"))
+LAST_CONV = ((r"conv", "conv"), (r"bn1", "bn"))
 LITE_BLOCK = (
     (r"_expand_conv", "expand.primary.conv"),
     (r"_bn0", "expand.primary.bn"),
@@ -120,7 +121,7 @@ def translate(weights: Mapping[str, Tensor], arch: Arch) -> dict[str, Tensor]:
             rules = LITE_BLOCK if is_lite else GHOST_BLOCK if is_ghost else _timm_rules(block)
             ours = f"{prefix}.{_rename(part, rules)}"
         else:  # the 1x1 convolution that timm counts as a last block
-            ours = f"head.conv.{_rename(part, CONV_BLOCK)}"
+            ours = f"head.conv.{_rename(part, LAST_CONV)}"
         is_linear = ours in ("head.hidden.linear.weight", "head.classifier.linear.weight")
         translated[ours] = tensor.flatten(1) if is_linear else tensor
     return translated

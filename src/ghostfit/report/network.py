@@ -113,17 +113,17 @@ def describe_network(arch: Arch) -> str:
     >>> from ghostfit.arch import Head, Stage, Stem
     >>> block = Block(mid=16, ratio=2)
     >>> describe_network(Arch(stem=Stem(out=16), stages=(Stage(out=16, blocks=(block,)),), head=Head()))
-    '1 block in 1 stage at 224×224; Ghost modules in 1 of 1 expansion and in 0 of 1 projection.'
+    '1 block in 1 stage at 224×224; Ghost modules in 1 of 1 expansion and in 0 of 1 output.'
     """
     blocks = [(stage, block) for stage in arch.stages for block in stage.blocks]
     expansions = [block for _, block in blocks if block.mid and block.kind == "ghost"]
-    projections = [stage for stage, block in blocks if block.kind == "ghost"]
-    ghosts = sum(block.ratio > 1 for block in expansions), sum(stage.project_ratio > 1 for stage in projections)
+    outputs = [stage for stage, _ in blocks]
+    ghosts = sum(block.ratio > 1 for block in expansions), sum(stage.project_ratio > 1 for stage in outputs)
     height, width = arch.size_hw
     return (
         f"{_number(len(blocks), 'block')} in {_number(len(arch.stages), 'stage')} at {height}×{width}; "
         f"Ghost modules in {ghosts[0]} of {_number(len(expansions), 'expansion')} and in "
-        f"{ghosts[1]} of {_number(len(projections), 'projection')}."
+        f"{ghosts[1]} of {_number(len(outputs), 'output')}."
     )
 
 
@@ -156,7 +156,7 @@ def _rows(arch: Arch, time_ms: Mapping[str, float]) -> list[_Row]:
             title = f"Stage {i + 1}" if j == 0 else ""
             has_expansion = block.mid and block.kind == "ghost"
             expansion = _Maps(block.mid, block.ratio) if has_expansion else None
-            output = _Maps(stage.out, stage.project_ratio if block.kind == "ghost" else 1)
+            output = _Maps(stage.out, stage.project_ratio)
             rows.append(row(f"stages.{i}.{j}", title, f"{i + 1}.{j + 1}", (expansion, output), _chips(block, output)))
     head = arch.head
     last = _Maps(head.conv or arch.stages[-1].out, 1)
@@ -169,7 +169,7 @@ def _rows(arch: Arch, time_ms: Mapping[str, float]) -> list[_Row]:
 def _chips(block: Block, output: _Maps) -> list[tuple[str, str]]:
     """The operations of a block, in the order in which they run."""
     if block.kind == "conv":
-        return [("", f"dense {block.kernel}×{block.kernel}"), *_stride(block.stride)]
+        return [("", f"dense {block.kernel}×{block.kernel}"), *_stride(block.stride), *_ghost_output(output)]
     chips: list[tuple[str, str]] = []
     if block.start_kernel:
         chips.append(("", f"{block.start_kernel}×{block.start_kernel}"))
@@ -183,9 +183,11 @@ def _chips(block: Block, output: _Maps) -> list[tuple[str, str]]:
         chips += _stride(block.stride)
     if block.se:
         chips.append(("mark", f"SE {block.se}"))
-    if output.ratio > 1:
-        chips.append(("ghost", f"out /{output.ratio}"))
-    return chips
+    return chips + _ghost_output(output)
+
+
+def _ghost_output(output: _Maps) -> list[tuple[str, str]]:
+    return [("ghost", f"out /{output.ratio}")] if output.ratio > 1 else []
 
 
 def _stride(stride: int) -> list[tuple[str, str]]:
