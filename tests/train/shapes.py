@@ -45,7 +45,7 @@ class Shapes:
         if self.task == "segment":
             labels = (masks * (classes + 1)[..., None, None]).amax(1)
             return x, {**y, "classes": labels}
-        quarter = torch.nn.functional.avg_pool2d(masks.float(), 4) >= 0.5
+        quarter = torch.nn.functional.avg_pool2d(masks.float(), 4) > 0.5  # so that it lies within the box
         return x, {**y, "boxes": boxes, "classes": classes, **({"masks": quarter} if self.task == "instance" else {})}
 
 
