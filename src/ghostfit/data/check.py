@@ -23,6 +23,8 @@ from ghostfit.data.duplicates import find_identical, join_pairs, spread
 from ghostfit.data.fact_table import EMPTY, MISSING, OK, TRUNCATED, UNREADABLE, ImageFacts
 from ghostfit.data.facts import measure_images
 from ghostfit.data.findings import Finding, Severity, make_finding
+from ghostfit.data.label_check import LabelSummary, find_in_labels, find_passed_over, summarise
+from ghostfit.data.labels import LabelFacts, measure_labels
 
 DAMAGE = {"GF101": UNREADABLE, "GF102": TRUNCATED, "GF103": EMPTY, "GF104": MISSING}
 TINY_PIXELS = 16
@@ -39,7 +41,10 @@ Groups = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a check found, worst first, with the numbers of the data set."""
+    """What a check found, worst first, with the numbers of the data set.
+
+    `class_counts` are images, in a dense task those in which the class occurs; `labels` has its other numbers.
+    """
 
     name: str
     root: str
@@ -49,6 +54,8 @@ class CheckReport:
     split_counts: Mapping[str, int]
     sizes: tuple[tuple[str, int], ...]  # WIDTHxHEIGHT and number of images, most frequent first
     findings: tuple[Finding, ...]
+    task: str = "classify"
+    labels: LabelSummary | None = None
 
     @property
     def is_ok(self) -> bool:
@@ -60,12 +67,14 @@ class CheckReport:
         return {
             "name": self.name,
             "root": self.root,
+            "task": self.task,
             "is_ok": self.is_ok,
             "num_images": self.num_images,
             "num_usable": self.num_usable,
             "class_counts": dict(self.class_counts),
             "split_counts": dict(self.split_counts),
             "sizes": [{"size_wh": size, "count": count} for size, count in self.sizes[:50]],
+            **({"labels": self.labels.to_dict()} if self.labels else {}),
             "findings": [finding.to_dict() for finding in self.findings],
         }
 
@@ -77,7 +86,8 @@ class CheckReport:
         lines.append(
             "sizes:  " + ", ".join(f"{size} ({count})" for size, count in self.sizes[:4]) + _more(self.sizes, 4)
         )
-        lines += ["", *_balance_lines(self.class_counts), ""]
+        lines += self.labels.to_lines() if self.labels else []
+        lines += ["", *(_label_lines(self.labels) if self.labels else _balance_lines(self.class_counts)), ""]
         for finding in self.findings:
             lines.append(
                 f"{finding.id} {finding.severity}: {finding.title}: {finding.count}. {finding.detail}".rstrip()
@@ -96,6 +106,7 @@ def check(
     dataset: Dataset,
     *,
     facts: ImageFacts | None = None,
+    labels: LabelFacts | None = None,
     splits: Splits | None = None,
     size_hw: tuple[int, int] | None = None,
     cache_dir: str | Path | None = None,
@@ -105,34 +116,43 @@ def check(
 ) -> CheckReport:
     """Look at every image and label of `dataset`. Nothing is changed; a broken image is a finding, never an error.
 
-    `facts` are those of `measure_images`, taken now if not given. `splits` are looked at in place of those that the
-    data gives. `size_hw` is the network's input, if it is known.
+    `facts` are those of `measure_images`, taken now if not given; so are `labels` of a dense task, those of
+    `measure_labels`. `splits` are looked at in place of those that the data gives. `size_hw` is the network's input, if
+    it is known.
     """
     facts = facts or measure_images(
         dataset, cache_dir=cache_dir, in_memory=in_memory, num_threads=num_threads, progress=progress
     )
     split_of = splits.to_dict() if splits else dataset.given
     given = {name: tuple(split_of[name]) for name in ("all", *SPLIT_NAMES) if name in split_of}
+    is_dense = dataset.task != "classify"
+    if is_dense and labels is None:
+        labels = measure_labels(dataset, num_threads=num_threads)
     findings = [
         *_find_damage(dataset, facts),
         *_find_storage(dataset, facts),
         *_find_sizes(dataset, facts, size_hw),
-        *_find_clues(dataset, facts),
-        *_find_classes(dataset, given),
+        *([] if is_dense else _find_clues(dataset, facts)),
+        *(find_in_labels(dataset, facts, labels, size_hw) if labels else []),
+        *_find_classes(dataset, given, _occurrences(dataset, labels)),
         *_find_copies(dataset, facts, given),
     ]
+    summary = summarise(labels, dataset.class_names) if labels else None
     findings.sort(key=lambda finding: (SEVERITIES.index(finding.severity), finding.id))
     usable = facts.table[facts.table["problem"] == OK]
+    num_unlabelled = sum(facts.table["problem"][index] == OK for index in labels.reasons) if labels else 0
     sizes = Counter(f"{width}x{height}" for width, height in zip(usable["width"], usable["height"], strict=True))
     return CheckReport(
         name=dataset.name,
         root=dataset.root,
         num_images=len(dataset),
-        num_usable=len(usable),
-        class_counts=dataset.class_counts,
+        num_usable=len(usable) - num_unlabelled,
+        class_counts=summary.image_counts if summary else dataset.class_counts,
         split_counts={name: len(indices) for name, indices in given.items()},
         sizes=tuple(sizes.most_common()),
         findings=tuple(findings),
+        task=dataset.task,
+        labels=summary,
     )
 
 
@@ -142,10 +162,7 @@ def _find_damage(dataset: Dataset, facts: ImageFacts) -> Iterator[Finding]:
         if broken:
             first = f"{dataset.samples[broken[0]].id}: {facts.reasons[broken[0]]}"
             yield make_finding(id, _ids(dataset, broken), f"Such as {first}.")
-    if dataset.skipped:
-        reasons = Counter(entry.reason for entry in dataset.skipped).most_common(3)
-        detail = "; ".join(f"{count} {reason}" for reason, count in reasons) + "."
-        yield make_finding("GF105", tuple(entry.id for entry in dataset.skipped), detail)
+    yield from find_passed_over(dataset.skipped)
 
 
 def _find_storage(dataset: Dataset, facts: ImageFacts) -> Iterator[Finding]:
@@ -163,6 +180,9 @@ def _find_storage(dataset: Dataset, facts: ImageFacts) -> Iterator[Finding]:
     for id, is_found in tests.items():
         indices = np.flatnonzero(is_ok & is_found).tolist()
         if indices:
+            if dataset.task != "classify":
+                yield make_finding(id, _ids(dataset, indices))
+                continue
             by_class = Counter(dataset.class_names[dataset.labels[index]] for index in indices).most_common(3)
             detail = "In " + ", ".join(f"{name} ({count})" for name, count in by_class) + "."
             yield make_finding(id, _ids(dataset, indices), detail)
@@ -212,8 +232,9 @@ def _find_clues(dataset: Dataset, facts: ImageFacts) -> Iterator[Finding]:
             )
 
 
-def _find_classes(dataset: Dataset, given: Groups) -> Iterator[Finding]:
-    counts = dataset.class_counts
+def _find_classes(dataset: Dataset, given: Groups, is_present: NDArray[np.bool_]) -> Iterator[Finding]:
+    """Of `is_present` (N, C), whether a class occurs in an image."""
+    counts = dict(zip(dataset.class_names, is_present.sum(axis=0).tolist(), strict=True))
     largest, smallest = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
     if counts[largest] >= UNBALANCED * max(1, counts[smallest]):
         detail = f"{largest} has {counts[largest]} images, {smallest} {counts[smallest]}."
@@ -222,8 +243,8 @@ def _find_classes(dataset: Dataset, given: Groups) -> Iterator[Finding]:
     if few:
         yield make_finding("GF402", few, ", ".join(f"{name} has {counts[name]}" for name in few[:5]) + ".")
     for split, indices in given.items():
-        present = set(dataset.labels[list(indices)].tolist())
-        absent = tuple(name for number, name in enumerate(dataset.class_names) if number not in present)
+        counts_here = is_present[list(indices)].sum(axis=0)
+        absent = tuple(name for number, name in enumerate(dataset.class_names) if not counts_here[number])
         if absent and indices:
             yield make_finding("GF403" if split == "train" else "GF404", absent, f"Absent from {split}.")
     written: dict[str, list[str]] = {}
@@ -236,6 +257,11 @@ def _find_classes(dataset: Dataset, given: Groups) -> Iterator[Finding]:
         yield make_finding("GF405", tuple(name for names in alike for name in names), groups=alike)
 
 
+def _occurrences(dataset: Dataset, labels: LabelFacts | None) -> NDArray[np.bool_]:
+    """(N, C): whether a class occurs in an image."""
+    return labels.is_present if labels else dataset.labels[:, None] == np.arange(len(dataset.class_names))
+
+
 def _find_copies(dataset: Dataset, facts: ImageFacts, given: Groups) -> Iterator[Finding]:
     side = np.full(len(dataset), -1)
     for number, indices in enumerate(given.values()):
@@ -243,13 +269,14 @@ def _find_copies(dataset: Dataset, facts: ImageFacts, given: Groups) -> Iterator
     names = list(given)
     identical, near_pairs = find_identical(facts.table), list(facts.near)
     near = join_pairs(near_pairs)
-    agreeing = [group for group in identical if len(set(dataset.labels[list(group)])) == 1]  # the others are GF505
+    differing = [group for group in identical if len({_label_key(dataset, index) for index in group}) > 1]  # GF505
+    agreeing = [group for group in identical if group not in differing]
     chosen: dict[str, list[tuple[int, ...]]] = {
         "GF501": [group for group in agreeing if len(set(side[list(group)])) < len(group)],
         "GF502": [group for group in identical if len(set(side[list(group)])) > 1],
         "GF503": [group for group in near if len(set(side[list(group)])) < len(group)],
         "GF504": [group for group in near if len(set(side[list(group)])) > 1],
-        "GF505": [group for group in identical if len(set(dataset.labels[list(group)])) > 1],
+        "GF505": differing,
         "GF506": [pair for pair in near_pairs if dataset.labels[pair[0]] != dataset.labels[pair[1]]],
     }
     for id, groups in chosen.items():
@@ -261,6 +288,12 @@ def _find_copies(dataset: Dataset, facts: ImageFacts, given: Groups) -> Iterator
                 _copies_detail(id, groups, side, names),
                 tuple(_ids(dataset, group) for group in groups),
             )
+
+
+def _label_key(dataset: Dataset, index: int) -> str:
+    """Equal for equal labels."""
+    target = dataset.samples[index].target
+    return target.stamp() if target is not None else str(dataset.labels[index])
 
 
 def _copies_detail(id: str, groups: Sequence[tuple[int, ...]], side: NDArray[np.int64], names: Sequence[str]) -> str:
@@ -276,16 +309,27 @@ def _ids(dataset: Dataset, indices: Sequence[int]) -> tuple[str, ...]:
     return tuple(dataset.samples[index].id for index in indices)
 
 
-def _balance_lines(counts: Mapping[str, int], width: int = 40, most: int = 30) -> list[str]:
-    """A bar for each class; of many classes the largest and the smallest."""
+def _label_lines(labels: LabelSummary) -> list[str]:
+    """A bar for each class, by pixels or by objects, with the images in which it occurs."""
+    values: Mapping[str, float] = labels.pixel_shares or labels.object_counts
+    texts = {name: f"{value:>8.2%}" if labels.pixel_shares else f"{value:>7} objects" for name, value in values.items()}
+    return _balance_lines(
+        values, {name: f"{text} in {labels.image_counts[name]:>6} images" for name, text in texts.items()}
+    )
+
+
+def _balance_lines(
+    counts: Mapping[str, float], texts: Mapping[str, str] | None = None, width: int = 40, most: int = 30
+) -> list[str]:
+    """A bar for each class, behind its count or text; of many classes the largest and the smallest."""
     names = sorted(counts, key=lambda name: -counts[name])
     if len(names) > most:
         names = [*names[: most // 2], *names[-most // 2 :]]
     column = max(len(name) for name in names)
     top = max(counts.values()) or 1
-    lines = [
-        f"{name:<{column}}  {counts[name]:>7}  {'#' * max(1, round(width * counts[name] / top))}" for name in names
-    ]
+    texts = texts or {name: f"{count:>7}" for name, count in counts.items()}
+    bars = {name: "#" * max(1, round(width * counts[name] / top)) for name in names}
+    lines = [f"{name:<{column}}  {texts[name]}  {bar}" for name, bar in bars.items()]
     return (
         lines if len(names) == len(counts) else [*lines, f"({len(counts) - len(names)} classes between are not shown)"]
     )

@@ -221,7 +221,7 @@ KINDS: Mapping[str, Kind] = {
     "GF505": Kind(
         "error",
         "identical images with different labels",
-        "The same pixels stand under two classes; at least one label is wrong.",
+        "The same pixels have two different labels; at least one of them is wrong.",
         "Look at each pair and delete the wrong one.",
     ),
     "GF506": Kind(
@@ -229,5 +229,119 @@ KINDS: Mapping[str, Kind] = {
         "nearly identical images with different labels",
         "Two images that look the same stand under two classes; one label may be wrong.",
         "Look at each pair.",
+    ),
+    # 6: labels of objects and pixels
+    "GF601": Kind(
+        "error",
+        "label files that can't be read",
+        "The file is damaged, too large, missing, or of another form. Its image is left out, or has no objects.",
+        "Copy it again from its source, or export it anew.",
+    ),
+    "GF602": Kind(
+        "error",
+        "labels without an image",
+        "A label names an image that is not there; the label is of no use.",
+        "Put the image where the label says, or delete the label.",
+    ),
+    "GF603": Kind(
+        "error",
+        "objects of an unknown class",
+        "The number or id of the class is not among those that the data set lists. The object is left out, so what it "
+        "shows is learned as background.",
+        "Add the class to the list, or mend the number.",
+    ),
+    "GF604": Kind(
+        "warning",
+        "boxes without an area",
+        "The box has no width or no height, as after a slip of the mouse. It is left out.",
+        "Draw it again, or delete it.",
+    ),
+    "GF605": Kind(
+        "warning",
+        "boxes that reach out of the image",
+        "The box is cut at the image's edge. Many of them hint at images that were resized or cropped after labelling.",
+        "Nothing, if objects are cut by the edge; else label the images as they are.",
+    ),
+    "GF606": Kind(
+        "error",
+        "boxes outside the image",
+        "No part of the box lies in the image. It is left out; its label was made for another image or size.",
+        "Look whether the labels belong to these images.",
+    ),
+    "GF607": Kind(
+        "error",
+        "outlines that can't be filled",
+        "A polygon has fewer than three points, or run lengths don't fill the image. The object is left out.",
+        "Draw it again, or delete it.",
+    ),
+    "GF608": Kind(
+        "error",
+        "objects that can't be read",
+        "A number is missing, not finite, or no number. The object is left out.",
+        "Mend the line, or export the labels anew.",
+    ),
+    "GF609": Kind(
+        "warning",
+        "objects without an outline",
+        "Nearly all objects have an outline, these have only a box. They are neither learned nor counted as wrong.",
+        "Draw their outlines, or use the boxes only: task detect.",
+    ),
+    "GF610": Kind(
+        "error",
+        "labels for another image size",
+        "The label was made for an image of another size, or for the image before its EXIF rotation. It is left out of "
+        "every split.",
+        "Export labels and images together, and write rotated images upright.",
+    ),
+    "GF611": Kind(
+        "error",
+        "label images that can't be read",
+        "The mask is damaged, no PNG or TIFF, in colours without a list of them, or needs more memory than is allowed. "
+        "The image is left out of every split.",
+        "Write it as an 8-bit PNG of class numbers, or give the colours in classes.txt.",
+    ),
+    "GF612": Kind(
+        "error",
+        "pixels of an unknown class",
+        "The mask holds a value or colour that is no class and not to be ignored, as when it was smoothed, saved as "
+        "JPEG or resized. The image is left out of every split.",
+        "Add the class to classes.txt, name the value to ignore (--format masks:ignore=11), or export the mask anew.",
+    ),
+    "GF613": Kind(
+        "info",
+        "images without objects",
+        "They show background only, which teaches what is none of the classes; a few are useful.",
+        "Nothing, if they are background; else label them.",
+    ),
+    "GF614": Kind(
+        "info",
+        "tiny objects",
+        "The object covers less than 8 x 8 pixels of the network's input, one cell of its finest map (of the image, "
+        "while the input is not known); such objects are found badly.",
+        "Use a larger input size, cut images into tiles, or leave them out.",
+    ),
+    "GF615": Kind(
+        "warning",
+        "objects labelled twice",
+        "Two objects of one class have the same box in one image; one of two answers will be counted as missing.",
+        "Delete one of each pair.",
+    ),
+    "GF616": Kind(
+        "warning",
+        "masks without a label",
+        "Every pixel is to be ignored: the image teaches nothing and measures nothing.",
+        "Label the image, or delete it.",
+    ),
+    "GF617": Kind(
+        "info",
+        "category ids with gaps",
+        "Classes are numbered from 0 in the order of the category ids, so a class is not the id of its category.",
+        "Nothing here; results name classes, use these and not numbers.",
+    ),
+    "GF618": Kind(
+        "warning",
+        "images in two lists",
+        "An image is listed for two splits; it is used in one of them only.",
+        "Remove it from one list.",
     ),
 }

@@ -11,8 +11,10 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ghostfit.data.dataset import SPLIT_NAMES, Dataset, Sample, Splits
+from ghostfit.data.parallel import map_samples
 
 
 def make_splits(
@@ -25,7 +27,8 @@ def make_splits(
     groups: Sequence[int] | None = None,
     exclude: Collection[int] = (),
 ) -> Splits:
-    """Divide the samples; shares are of all images that may be divided, class by class.
+    """Divide the samples; shares are of all images that may be divided, class by class, in a dense task by the rarest
+    class that an image shows.
 
     A validation or test split that the data gives is kept as it is, and the others are taken from its training
     images. `groups` (N,) numbers the samples, equal numbers stay on one side; by default files with identical bytes.
@@ -80,12 +83,14 @@ def _divide(
 ) -> dict[str, list[int]]:
     """Deal the groups of each class, largest first, to the split that lacks most; ties and equals in random order."""
     rng = np.random.default_rng(seed)
+    is_classified = dataset.task == "classify"
+    strata = dataset.labels if is_classified or not shares else _rarest_classes(dataset)
     members: dict[int, list[int]] = {}
     for index in pool:
         members.setdefault(groups[index], []).append(index)
     of_class: dict[int, list[list[int]]] = {}
     for group in members.values():
-        of_class.setdefault(int(dataset.labels[group[0]]), []).append(group)
+        of_class.setdefault(int(strata[group[0]] if is_classified else strata[group].min()), []).append(group)
     parts: dict[str, list[int]] = {name: [] for name in ("train", *shares)}
     for label in sorted(of_class):
         dealt = [of_class[label][i] for i in rng.permutation(len(of_class[label]))]
@@ -96,6 +101,23 @@ def _divide(
             parts[name] += group
             lacks[name] -= len(group)
     return parts
+
+
+def _rarest_classes(dataset: Dataset) -> NDArray[np.int64]:
+    """(N,) for each image the class in it that the fewest images show, numbered from the rarest on; the last number for
+    images that show none, or whose label can't be read."""
+    present = list(map_samples(_classes_in, dataset.samples))
+    counts = np.bincount([number for classes in present for number in classes], minlength=len(dataset.class_names))
+    rank = {int(number): place for place, number in enumerate(np.argsort(counts, kind="stable"))}
+    ranks = (min((rank[number] for number in classes), default=len(rank)) for classes in present)
+    return np.fromiter(ranks, np.int64, len(present))
+
+
+def _classes_in(sample: Sample) -> set[int]:
+    try:
+        return set(sample.target.class_ids().tolist()) if sample.target else set()
+    except (ValueError, OSError):
+        return set()
 
 
 def _wanted_counts(num_images: int, num_groups: int, shares: Mapping[str, float]) -> dict[str, int]:

@@ -201,8 +201,8 @@ def without_masks(target: Target) -> Target:
 
 
 def _classes_in(class_map: NDArray[np.uint8]) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = np.flatnonzero(np.bincount(class_map.ravel(), minlength=IGNORE + 1)).astype(np.int64)
-    classes: NDArray[np.int64] = found[found != IGNORE]
+    found = np.flatnonzero(np.bincount(class_map.ravel(), minlength=IGNORE + 1))
+    classes: NDArray[np.int64] = found[found != IGNORE].astype(np.int64)
     return classes
 
 

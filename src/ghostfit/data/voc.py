@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 from ghostfit.data.annotations import Drawn, Row, inside, make_dense, parse_xml, read_bytes, read_text, settle
 from ghostfit.data.dataset import Dataset, FileSource, Skipped
 from ghostfit.data.folder import FOLDER_SPLITS, IMAGE_SUFFIXES, walk
-from ghostfit.data.label_images import LabelError, Legend, read_size_hw
+from ghostfit.data.label_images import Legend, read_size_hw
 from ghostfit.data.targets import ClassMapFile
 
 IMAGE_FOLDERS = ("JPEGImages", "images", "")
@@ -209,7 +209,7 @@ def _read_label_map(file: Path) -> tuple[tuple[str, ...], Legend]:
         try:
             red, green, blue = (int(part) for part in rest.split(":")[0].split(","))
         except ValueError as error:
-            raise LabelError("GF601", f"{file}: {line!r} is not name:red,green,blue::") from error
+            raise ValueError(f"{file}: {line!r} is not name:red,green,blue::") from error
         colours[red, green, blue] = len(names)
         names.append(name.strip())
     return tuple(names), Legend.of_colours(colours, len(names))
