@@ -271,6 +271,16 @@ def make_divisible(value: float, divisor: int = 8, floor: float = 0.9) -> int:
     return rounded + divisor if rounded < floor * value else rounded
 
 
+def same_pads(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Pixels before and behind along one axis by TensorFlow's rule: ceil(size / stride) outputs, the odd one behind.
+
+    >>> same_pads(8, 3, 2)
+    (0, 1)
+    """
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
 def memory_slots(channels: int, ratio: int) -> tuple[int, ...]:
     """Slot number of each channel, in memory order, of a feature map that a Ghost module of `ratio` writes.
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ghostfit.data import augment
-from ghostfit.data.augment import DISTORTIONS, PRESETS, Augment, mix, resize, training_transform
+from ghostfit.data.augment import DISTORTIONS, PRESETS, Augment, resize, training_transform
 
 
 @pytest.fixture
@@ -84,24 +84,6 @@ def test_distortions(images, number, strength, channels):
     x = images(channels=channels)
     changed = DISTORTIONS[number](x, strength)
     assert changed.shape == x.shape and changed.dtype == torch.uint8 and changed.float().std() > 5
-
-
-@pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0.0), (0.0, 1.0), (0.4, 1.0)])
-def test_mix_blends_labels_as_it_blends_images(mixup, cutmix):
-    y = torch.arange(8)
-    x = y.float().view(8, 1, 1, 1).expand(8, 3, 16, 16).contiguous()
-    for seed in range(20):
-        mixed, targets = mix(x, y, np.random.default_rng(seed), num_classes=8, mixup=mixup, cutmix=cutmix)
-        assert torch.allclose(targets.sum(1), torch.ones(8))
-        # Each image holds its own number: its mean must be that which the label weights give.
-        assert torch.allclose(mixed.mean((1, 2, 3)), targets @ torch.arange(8.0), atol=1e-4)
-    assert torch.equal(x[:, 0, 0, 0], y.float())
-
-
-def test_no_mix():
-    x, y = torch.zeros(2, 3, 4, 4), torch.tensor([1, 0])
-    mixed, targets = mix(x, y, np.random.default_rng(0), num_classes=2)
-    assert mixed is x and targets.tolist() == [[0, 1], [1, 0]]
 
 
 def test_resize_is_close_to_pillows(images, picture):

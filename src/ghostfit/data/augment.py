@@ -81,34 +81,6 @@ def training_transform(strength: Strength, *, flip: bool = True) -> Augment | No
     return augment if flip or augment is None else replace(augment, flip_share=0.0)
 
 
-def mix(
-    x: Tensor, y: Tensor, rng: np.random.Generator, *, num_classes: int, mixup: float = 0.0, cutmix: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """Blend each image with another of the batch, or paste a rectangle of it, and its label alike.
-
-    x: (B, C, H, W); y: (B,) int64. Gives new x and y (B, num_classes) of weights that sum to 1. `mixup` and `cutmix`
-    are the alphas of their Beta distributions; where both are above 0 a coin decides for the batch. Sources: arXiv
-    1710.09412, 1905.04899.
-    """
-    targets = functional.one_hot(y, num_classes).to(x.dtype)
-    if mixup <= 0 and cutmix <= 0:
-        return x, targets
-    is_cut = cutmix > 0 and (mixup <= 0 or rng.random() < 0.5)
-    alpha = cutmix if is_cut else mixup
-    kept = float(rng.beta(alpha, alpha))
-    order = torch.from_numpy(rng.permutation(len(x)))
-    if is_cut:
-        height, width = x.shape[-2:]
-        cut = math.sqrt(1 - kept)
-        top, left, bottom, right = _box(rng, height, width, cut * height, cut * width)
-        x = x.clone()
-        x[:, :, top:bottom, left:right] = x[order, :, top:bottom, left:right]
-        kept = 1 - (bottom - top) * (right - left) / (height * width)
-    else:
-        x = torch.lerp(x[order], x, kept)
-    return x, torch.lerp(targets[order], targets, kept)
-
-
 def resize(images: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """Batch (B, C, H, W), uint8, at another size: bilinear, filtered when it shrinks (antialiasing), as Pillow does."""
     if tuple(images.shape[-2:]) == tuple(size_hw):

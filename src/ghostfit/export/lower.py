@@ -23,6 +23,7 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
+from ghostfit.arch import same_pads
 from ghostfit.export.graph import UNUSED, Array, Channels, GraphWriter, Layout, Maps, Pads, Part
 from ghostfit.nn.block import GhostBlock, Reorder, Shortcut, SqueezeExcite
 from ghostfit.nn.build import Classifier, Network
@@ -267,16 +268,10 @@ def _read_conv(module: nn.Module | None, size_hw: tuple[int, int]) -> _Conv:
     stride = module.conv.stride[0]
     pads = [(kernel // 2, kernel // 2) for kernel in weight.shape[2:]]
     if module.pads_same:
-        pads = [_same_pads(size, kernel, stride) for size, kernel in zip(size_hw, weight.shape[2:], strict=True)]
+        pads = [same_pads(size, kernel, stride) for size, kernel in zip(size_hw, weight.shape[2:], strict=True)]
     (top, bottom), (left, right) = pads
     is_depthwise = module.in_slots is None
     return _Conv(weight, bias, _activation_name(module), stride, (top, left, bottom, right), is_depthwise)
-
-
-def _same_pads(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's rule along one axis: ceil(size / stride) outputs, the odd pixel of padding at the end."""
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
 
 
 def _weights(layer: nn.Conv2d | nn.Linear) -> tuple[Array, Array]:

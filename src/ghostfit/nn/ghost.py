@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ghostfit.arch import memory_slots
+from ghostfit.arch import memory_slots, same_pads
 
 __all__ = ["ConvBN", "DFCGate", "Form", "GhostModule", "LinearBN", "TrainingConv", "activation", "memory_slots"]
 
@@ -238,11 +238,6 @@ def activation(name: str) -> nn.Module:
 def _pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
     """TensorFlow's rule: ceil(size / stride) outputs, the odd pixel of padding at the right and below."""
     (top, bottom), (left, right) = (
-        _same_amounts(size, k, s) for size, k, s in zip(x.shape[-2:], kernel, stride, strict=True)
+        same_pads(size, k, s) for size, k, s in zip(x.shape[-2:], kernel, stride, strict=True)
     )
     return F.pad(x, (left, right, top, bottom))
-
-
-def _same_amounts(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2

@@ -8,23 +8,18 @@ architecture with fresh weights stands for all of them.
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ghostfit.arch import Arch
+from ghostfit.data.cache import default_cache_dir
 from ghostfit.run import describe_machine
 from ghostfit.runtime.bench import Latency, measure_latency
 
 DISTURBED, MOST_TRIES = 0.5, 3  # share of runs that another program interrupted; then how often to measure
 EXPORT_VERSION = 2  # raise when the exported graph changes, so that older figures are measured again
-
-
-def cache_folder() -> Path:
-    """Folder of everything remembered between runs: ``$XDG_CACHE_HOME/ghostfit``, or ``~/.cache/ghostfit``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ghostfit"
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class LatencyStore:
     """
 
     export: Callable[[Arch], bytes]
-    path: Path = field(default_factory=lambda: cache_folder() / "latency.jsonl")
+    path: Path = field(default_factory=lambda: default_cache_dir() / "latency.jsonl")
     runtime: str = "onnxruntime"
     threads: int = 1
     budget_s: float = 0.6
