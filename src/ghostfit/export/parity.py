@@ -1,13 +1,13 @@
 """The parity certificate: proof on real images that an exported file does what the torch network does.
 
-Compared are the prepared input, the feature map after every block, the raw output and the decoded result. Where they
+Compared are the prepared input, the feature map after every block, each raw output and the decoded result. Where they
 differ by more than single-precision arithmetic explains, there is no certificate but a `ParityError`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,10 +16,10 @@ import onnx
 import torch
 from torch import nn
 
+from ghostfit.export.agreement import Compare
 from ghostfit.export.graph import UNUSED
 from ghostfit.nn.build import Network
 from ghostfit.runtime.backends import open_backend
-from ghostfit.vision.decode import decode_classification
 from ghostfit.vision.prepare import Prepare, prepare_batch
 
 __all__ = ["ParityError", "certify"]
@@ -39,28 +39,29 @@ def certify(
     images: Sequence[np.ndarray],
     prepare: Prepare,
     *,
-    class_names: Sequence[str],
-    temperature: float = 1.0,
-    threshold: float = 0.0,
+    compare: Compare,
     tolerance: float = TOLERANCE,
     runtime: str = "onnxruntime",
 ) -> dict[str, Any]:
     """The certificate that `model` (ONNX bytes) equals `network`, as a plain dict for a bundle's manifest.
 
-    images: at least one real image (H, W, C), uint8, of any size. Differences are shares of the range of torch's
-    values. Raises ParityError on a mismatch, ValueError when there are no images or the file can't be run.
+    images: at least one real image (H, W, C), uint8, of any size. `compare` judges the decoded results
+    (`ghostfit.export.agreement`). Differences are shares of the range of torch's values, "raw" is the worst output's.
+    Raises ParityError on a mismatch, ValueError when there are no images or the file can't be run.
     """
     if not len(images):
         raise ValueError("parity needs real images, and got none; pass some of the data set's")
     batch = prepare_batch(images, Prepare.from_dict(json.loads(json.dumps(prepare.to_dict()))))
-    wanted = _run_torch(network, batch)
     backend = open_backend(runtime, model)
-    got = np.concatenate([backend.run(image[None])["logits"] for image in batch])
-    raw_gap, allowed = _gap(got, wanted["logits"]), tolerance
+    marks = _marks(model, network)
+    wanted, maps = _run_torch(network, batch, tuple(marks))
+    rows = [backend.run(image[None]) for image in batch]
+    got = {name: np.concatenate([row[name] for row in rows]) for name in wanted}
+    gaps = {name: _gap(got[name], value) for name, value in wanted.items()}
+    raw_gap, allowed = max(gaps.values()), tolerance
     if raw_gap > tolerance:  # a network may be so ill-conditioned that torch itself is no better
-        allowed = max(tolerance, NOISE_FACTOR * _noise(network, batch, wanted["logits"]))
-    stages = [{"name": name, "max_rel": gap} for name, gap in _stage_gaps(model, batch, wanted).items()]
-    settings: dict[str, Any] = {"class_names": class_names, "temperature": temperature, "threshold": threshold}
+        allowed = max(tolerance, NOISE_FACTOR * _noise(network, batch, wanted))
+    stages = [{"name": name, "max_rel": gap} for name, gap in _stage_gaps(model, batch, maps, marks).items()]
     certificate = {
         "passed": True,
         "num_images": len(images),
@@ -68,8 +69,12 @@ def certify(
         "runtime": f"{backend.runtime} {backend.version}",
         "input": {"max_abs": float(np.abs(batch - _prepare_by_torch(images, prepare)).max())},
         "stages": stages,
-        "raw": {"max_abs": float(np.abs(got - wanted["logits"]).max()), "max_rel": raw_gap},
-        "decoded": _compare_decoded(wanted["logits"], got, allowed, settings),
+        "raw": {
+            "max_abs": max(float(np.abs(got[name] - value).max()) for name, value in wanted.items()),
+            "max_rel": raw_gap,
+            "outputs": gaps,
+        },
+        "decoded": compare(wanted, got, allowed),
     }
     _refuse_differences(certificate)
     return certificate
@@ -90,7 +95,9 @@ def _refuse_differences(certificate: Mapping[str, Any]) -> None:
             f"{allowed:.0e}), first after {first}; the file is damaged, or the export is wrong: please report it"
         )
     if different := certificate["decoded"]["num_different"]:
-        raise ParityError(f"{different} of {certificate['num_images']} images get another label from the exported file")
+        raise ParityError(
+            f"{different} of {certificate['num_images']} images get another result from the exported file"
+        )
 
 
 def _prepare_by_torch(images: Sequence[np.ndarray], prepare: Prepare) -> np.ndarray:
@@ -101,19 +108,26 @@ def _prepare_by_torch(images: Sequence[np.ndarray], prepare: Prepare) -> np.ndar
 
 
 @torch.no_grad()
-def _run_torch(network: Network, batch: np.ndarray) -> dict[str, np.ndarray]:
-    """Outputs in evaluation: "logits", "stem" and one entry a block, each of all images."""
-    outputs: dict[str, np.ndarray] = {}
-    modules = {name: network.get_submodule(name) for name in _stage_names(network)}
-    hooks = [module.register_forward_hook(_keep(outputs, name)) for name, module in modules.items()]
+def _run_torch(
+    network: Network, batch: np.ndarray, names: Sequence[str]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Outputs in evaluation, and the maps that the modules of those `names` give, each of all images."""
+    maps: dict[str, np.ndarray] = {}
+    hooks = [network.get_submodule(name).register_forward_hook(_keep(maps, name)) for name in names]
     try:
-        with _evaluating(network):
-            logits = network(torch.from_numpy(batch).to(next(network.parameters())))
+        outputs = _outputs(network, network, torch.from_numpy(batch).to(next(network.parameters())))
     finally:
         for hook in hooks:
             hook.remove()
-    outputs["logits"] = logits.cpu().numpy()
-    return outputs
+    return outputs, maps
+
+
+@torch.no_grad()
+def _outputs(network: Network, run: Callable[[torch.Tensor], Any], x: torch.Tensor) -> dict[str, np.ndarray]:
+    with _evaluating(network):
+        outputs = run(x)
+    tensors = outputs if isinstance(outputs, tuple) else (outputs,)
+    return {name: value.cpu().numpy() for name, value in zip(network.arch.output_names, tensors, strict=True)}
 
 
 @contextmanager
@@ -133,19 +147,24 @@ def _keep(outputs: dict[str, np.ndarray], name: str) -> Any:
     return hook
 
 
-def _stage_names(network: Network) -> list[str]:
-    blocks = [(i, j) for i, stage in enumerate(network.arch.stages) for j in range(len(stage.blocks))]
-    return ["stem", *(f"stages.{i}.{j}" for i, j in blocks)]
-
-
-def _stage_gaps(model: bytes, batch: np.ndarray, wanted: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Difference after each block that the file names; empty for a file that this package didn't write."""
+def _marks(model: bytes, network: Network) -> dict[str, Any]:
+    """Where the file holds the maps of the network's modules; empty for one that this package didn't write."""
     proto = onnx.load_from_string(model)
     marks = json.loads({entry.key: entry.value for entry in proto.metadata_props}.get("maps", "{}"))
+    modules = dict(network.named_modules())
+    return {name: parts for name, parts in marks.items() if name in modules}
+
+
+def _stage_gaps(
+    model: bytes, batch: np.ndarray, wanted: Mapping[str, np.ndarray], marks: Mapping[str, Any]
+) -> dict[str, float]:
+    """Difference of each map that the file names."""
+    proto = onnx.load_from_string(model)
     tensors = sorted({tensor for parts in marks.values() for tensor, _ in parts})
-    proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(tensor) for tensor in tensors)
-    for info in proto.graph.output[1:]:
+    added = [onnx.helper.make_empty_tensor_value_info(tensor) for tensor in tensors]
+    for info in added:
         info.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    proto.graph.output.extend(added)
     backend = open_backend("onnxruntime", proto.SerializeToString())
     rows = [backend.run(image[None]) for image in batch]
     gaps = {}
@@ -165,26 +184,11 @@ def _gap(got: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.abs(got - wanted).max() / max(float(np.ptp(wanted)), 1e-12))
 
 
-@torch.no_grad()
-def _noise(network: Network, batch: np.ndarray, logits: np.ndarray) -> float:
-    """What torch's own single precision loses against double, as a share of the range."""
+def _noise(network: Network, batch: np.ndarray, outputs: Mapping[str, np.ndarray]) -> float:
+    """What torch's own single precision loses against double, as a share of the range: the worst output's."""
     state = {
         name: value.double() if value.is_floating_point() else value for name, value in network.state_dict().items()
     }
-    device = next(network.parameters()).device
-    with _evaluating(network):
-        exact = torch.func.functional_call(network, state, torch.from_numpy(batch.astype(np.float64)).to(device))
-    return _gap(logits, exact.cpu().numpy())
-
-
-def _compare_decoded(
-    wanted: np.ndarray, got: np.ndarray, tolerance: float, settings: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Labels and probabilities; another label counts where torch's two best outputs are not a tie."""
-    pairs = list(zip(decode_classification(wanted, **settings), decode_classification(got, **settings), strict=True))
-    num_different = 0
-    for row, (one, other) in zip(wanted, pairs, strict=True):
-        margin = row[one.index] - row[other.index]
-        num_different += one.label != other.label and margin > 2 * tolerance * np.ptp(wanted)
-    gaps = [float(np.abs(one.scores - other.scores).max()) for one, other in pairs]
-    return {"num_different": int(num_different), "max_probability_gap": max(gaps)}
+    x = torch.from_numpy(batch.astype(np.float64)).to(next(network.parameters()).device)
+    exact = _outputs(network, lambda x: torch.func.functional_call(network, state, x), x)
+    return max(_gap(value, exact[name]) for name, value in outputs.items())
