@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["load_pretrained", "load_weights", "prepare_of", "save_weights"]
 
+CLASS_SCORES = r"head\.(classifier|classes|levels\.\d+\.scores)\."  # fresh for another number of classes
+NEW_PARTS = r"(neck|head)\."  # fresh on a classifier's weights
 SUFFIXES = (".safetensors", ".pth", ".pt")
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "interpolation": "bicubic", "crop_pct": 0.875}
 PACKAGES: dict[str, dict[str, Any]] = {
@@ -43,7 +46,8 @@ PACKAGES: dict[str, dict[str, Any]] = {
 def load_pretrained(arch: Arch, source: str | Path, *, drop_path: float = 0.0, dropout: float = 0.0) -> Network:
     """The network of `arch` with the weights of `source`, in eval mode; its `prepare` is what they were trained with.
 
-    A classifier for another number of classes starts fresh; a stem for other input channels takes the sum of the
+    A classifier for another number of classes starts fresh, as do neck and head of a dense network whose weights are a
+    classifier's: it becomes the backbone. A stem for other input channels takes the sum of the
     colours (one channel) or repeats them. Weights of a training form come deployed, unless `arch` has branches itself.
     Raises ValueError when the source can't be had, or its weights belong to another architecture.
     """
@@ -76,11 +80,15 @@ def load_weights(network: Network, weights: Mapping[str, Tensor], source: str = 
     """
     found = translate(weights, network.arch)
     wanted = network.state_dict()
+    is_backbone = network.arch.dense is not None and not any(name.startswith("neck.") for name in found)
+    if is_backbone:
+        found = {name: tensor for name, tensor in found.items() if not name.startswith("head.")}
     ready: dict[str, Tensor] = {}
     wrong: list[str] = []
     for name, target in wanted.items():
         tensor = _adapted(name, found[name], target) if name in found else None
-        if name.startswith("head.classifier.") and (tensor is None or tensor.shape != target.shape):
+        fits = tensor is not None and tensor.shape == target.shape
+        if not fits and re.match(NEW_PARTS if is_backbone else CLASS_SCORES, name):
             tensor = target  # fresh
         if tensor is None:
             if not name.endswith("num_batches_tracked"):
