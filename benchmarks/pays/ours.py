@@ -1,0 +1,164 @@
+"""Our side: one store for all limits, a study at each, and the training of what it finds."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ghostfit.arch import Arch
+from ghostfit.nn.build import Network, build
+from ghostfit.nn.sharing import Supernet
+from ghostfit.run import Run
+from ghostfit.search.evaluate import Evaluator, costs_of
+from ghostfit.search.foresight import promising
+from ghostfit.search.limits import Limits
+from ghostfit.search.shrink import Shrinker, balanced_sample
+from ghostfit.search.strategies import POPULATION
+from ghostfit.search.study import Study, best
+from ghostfit.search.supernet import Sandwich
+from ghostfit.space import Space
+from ghostfit.train.fit import fit
+from ghostfit.verbs.latencies import latency_store
+from ghostfit.verbs.outset import make_outset
+from ghostfit.verbs.search import save_store
+from pays.settings import Setting, accuracy, material_of, recipe, train
+
+
+@dataclass(frozen=True)
+class Ours:
+    """The folder of the store and its studies for one setting."""
+
+    setting: Setting
+    data: Path
+    folder: Path
+
+    @property
+    def run(self) -> Run:
+        """The store's run folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return Run(self.folder)
+
+    def latencies(self) -> Any:
+        """Measured latencies, kept beside the store."""
+        return latency_store("onnxruntime", 1, size_hw=(self.setting.size, self.setting.size), run=self.run)
+
+    def space(self) -> Space:
+        """The space that `ghostfit fit` would open at the largest limit."""
+        path = self.folder / "space.json"
+        if not path.exists():
+            latencies = self.latencies()
+            outset = make_outset(
+                start="auto",
+                weights="",
+                num_classes=len(material_of(self.setting, self.data).dataset.class_names),
+                size_hw=(self.setting.size, self.setting.size),
+                in_channels=3,
+                limits=Limits(latency_ms=max(self.setting.limits_ms)),
+                costs_of=lambda arch: costs_of(arch, latencies),
+            )
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(outset.space.to_dict()))
+        return Space.from_dict(json.loads(path.read_text()))
+
+    def store(self) -> Supernet:
+        """The store with its trained weights."""
+        from safetensors.torch import load_file
+
+        torch.manual_seed(0)
+        supernet = Supernet(self.space())
+        path = self.folder / "supernet.safetensors"
+        if path.exists():
+            supernet.load_state_dict(load_file(path))
+        return supernet.eval()
+
+    def evaluator(self, supernet: Supernet, split: str = "search") -> Evaluator:
+        """Judge of subnets on `split`."""
+        material = material_of(self.setting, self.data)
+        calibration = [x for x, _ in material.evaluating(["train"], most=512, seed=0).epoch()]
+        judged = list(material.evaluating([split], most=2000, seed=0).epoch())
+        return Evaluator(supernet, calibration, [x for x, _ in judged], [y for _, y in judged], self.latencies())
+
+    def train_store(self) -> dict[str, Any]:
+        """The sandwich over a space that shrinks; returns what to record."""
+        supernet = self.store().train()
+        limits = Limits(latency_ms=max(self.setting.limits_ms))
+        task = Sandwich(self.space(), shrink=Shrinker(self.evaluator(supernet), limits, self.run, num_networks=24))
+        batches = material_of(self.setting, self.data).training(
+            ["train"], batch_size=self.setting.batch_size, augment="light", flip=True, seed=0
+        )
+        config = recipe(self.setting, 0, batches.num_images, self.setting.store_images)
+        for record in fit(supernet, batches, None, config, task=task, run=self.run, phase="supernet"):
+            if record.kind == "step":
+                print(f"  {record.values['progress']:.2f} loss {record.values['loss']:.3f}", flush=True)
+        save_store(supernet, self.folder / "supernet.safetensors")
+        (self.folder / "space_final.json").write_text(json.dumps(task.space.to_dict()))
+        largest = self.space().largest()
+        return {"images": self.setting.store_images, "largest": largest.id, "open_genes": len(task.space.open_genes())}
+
+    def search(self, limit_ms: float, origin: str) -> dict[str, Any]:
+        """A study at one limit; `origin` is nsga2, random, params or macs. Returns the network it chooses."""
+        strategy = "random" if origin == "random" else "nsga2"
+        objective = origin if origin in ("params", "macs") else "accuracy"
+        folder = self.folder / f"{origin}-{limit_ms:g}"
+        folder.mkdir(parents=True, exist_ok=True)
+        limits = Limits(latency_ms=limit_ms).tightened()
+        study = Study(Run(folder), self.evaluator(self.store()), limits, objective, 0)
+        space = self.space()
+        first: list[Arch] = []
+        if origin == "nsga2":
+            space = Space.from_dict(json.loads((self.folder / "space_final.json").read_text()))
+            rows = self.run.records("evidence.jsonl")
+            evidence = [(row["phase"], row["point"], row["accuracy"], row["cost"]) for row in rows]
+            first = promising(space, evidence, POPULATION, most_cost=limits.latency_ms, seed=0)
+        for _ in study.search(space, strategy, self.setting.evaluations, first=first):
+            pass
+        evaluations = [e for e in study.evaluations() if e.score is not None]
+        found = best(evaluations)
+        assert found is not None and found.score is not None, f"nothing within {limit_ms} ms"
+        return {
+            "arch": found.arch.to_dict(),
+            "inherited": found.score.accuracy,
+            "latency_ms": found.costs.latency_ms,
+            "evaluations": len(evaluations),
+        }
+
+    def train_found(self, arch: Arch, *, seed: int, images: int, inherits: bool, **changes: Any) -> Network:
+        """A network of the space, from the store's weights or fresh ones, taught by the store's largest if asked."""
+        supernet = self.store()
+        judge = self.evaluator(supernet)
+        if changes.pop("taught", False):
+            changes["teacher"] = judge.network(self.space().largest())
+        make = (lambda: judge.network(arch)) if inherits else (lambda: build(arch))
+        size = arch.size_hw[0]
+        return train(self.setting, self.data, make, seed=seed, images=images, size=size, **changes)  # type: ignore[return-value]
+
+    def rank(self) -> dict[str, Any]:
+        """Inherited accuracy against that of standalone training, over networks spread over the space."""
+        judge = self.evaluator(self.store())
+        archs = balanced_sample(self.space(), self.setting.num_ranked, random.Random(7))
+        rows = []
+        for arch in archs:
+            inherited = judge.score(arch)
+            alone = self.train_found(arch, seed=0, images=self.setting.rank_images, inherits=False)
+            found = accuracy(self.setting, self.data, alone, "val", arch.size_hw[0])
+            rows.append({"arch_id": arch.id, "inherited": inherited.accuracy, "loss": inherited.loss, "alone": found})
+            print(f"  {rows[-1]}", flush=True)
+        return {"rows": rows, "tau": kendall([r["inherited"] for r in rows], [r["alone"] for r in rows])}
+
+
+def kendall(first: list[float], second: list[float]) -> float:
+    """Kendall's tau-b."""
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(first, second).statistic)
+
+
+def size_of(network: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,206 @@
+"""The result page: tables and plot written into ``search_pays.md`` between two marks; the text around them stays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from ghostfit.report.style import LIGHT
+from ghostfit.report.svg import curve, linear_axis, log_axis, mark, plot, text
+from pays.plan import TOLERANCE, best_peers
+from pays.records import Records
+from pays.settings import SETTINGS, Setting
+
+PAGE = Path(__file__).parent.parent / "search_pays.md"
+BEGIN, END = "<!-- results: written by search_pays.py --page -->", "<!-- end of results -->"
+KINDS = {
+    "ours": "**ours**: searched, inherited weights, taught",
+    "scratch": "ours, from scratch, not taught",
+    "width": "hand-made chain of convolutions, width-scaled",
+    "random": "random search, same evaluations, inherited, taught",
+    "params": "search by parameter count, inherited, taught",
+    "macs": "search by MACs, inherited, taught",
+}
+SHAPES = {"ours": ("diamond", "blue"), "width": ("square", "green"), "peer": ("circle", "grey")}
+Rows = Mapping[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the table: one network at one limit."""
+
+    name: str
+    kind: str
+    limit: float
+    tests: tuple[float, ...]
+    latency: Mapping[str, float]
+    params: int
+    macs: int | None
+    cpu_s: float
+    total_s: float
+
+
+def write_page(results: Path) -> Path:
+    """Replace the block between the marks; returns the page's path."""
+    records = Records(results)
+    parts = []
+    for setting in SETTINGS.values():
+        rows = {k.removeprefix(f"{setting.name}/"): r for k, r in records.all().items() if k.startswith(setting.name)}
+        if rows:
+            parts.append(section(setting, rows, best_peers(setting, records)))
+    block = f"{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}"
+    old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else f"# Search that pays\n\n{BEGIN}\n{END}\n"
+    PAGE.write_text(re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: block, old, flags=re.S), encoding="utf-8")
+    return PAGE
+
+
+def section(setting: Setting, rows: Rows, peers: list[str]) -> str:
+    """Everything about one data set."""
+    lines = [line for limit in setting.limits_ms for line in lines_at(setting, rows, peers, limit)]
+    head = (
+        f"## {setting.name}, {setting.size} px\n\n{setting.images:,} images a final training, "
+        f"{setting.store_images:,} for the store, {setting.screen_images:,} in the screening; "
+        "accuracy on the test split, mean and spread (standard deviation) over the seeds given.\n"
+    )
+    table = [
+        "| limit | network | accuracy | seeds | median / p90 ms | params | MACs | training CPU s | with search CPU s |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *map(_row, lines),
+    ]
+    picture = PAGE.with_name(f"search_pays_{setting.name}.svg")
+    picture.write_text(draw(lines), encoding="utf-8")
+    parts = [head, "\n".join(table), f"![accuracy against latency]({picture.name})", _goals(setting, rows, lines)]
+    return "\n\n".join([*parts, _screening(rows)])
+
+
+def lines_at(setting: Setting, rows: Rows, peers: list[str], limit: float) -> Iterable[Line]:
+    """The rows of the table at one limit: our kinds, then every peer trained in full that is fast enough."""
+    bench = rows.get("bench", {}).get("latency", {})
+    rough = rows.get("latency", {}).get("latency_ms", {})
+    store = rows.get("store", {}).get("cpu_s", 0.0)
+    for kind, name in KINDS.items():
+        found = seeds_of(rows, f"{kind}/{limit:g}/")
+        if not found:
+            continue
+        origin = {"ours": "nsga2", "scratch": "nsga2"}.get(kind, kind)
+        search = rows.get(f"search/{origin}/{limit:g}", {})
+        latency = bench.get(f"{origin}/{limit:g}", {"median_ms": search.get("latency_ms"), "p90_ms": None})
+        cost = mean(row["cpu_s"] for row in found)
+        extra = 0.0 if kind == "width" else store + search.get("cpu_s", 0.0)
+        yield _line(name, kind, limit, found, latency, cost, cost + extra)
+    for peer in peers:
+        found = seeds_of(rows, f"peer/{peer}/")
+        latency = bench.get(peer, {"median_ms": rough.get(peer), "p90_ms": None})
+        if found and (latency["median_ms"] or 9e9) <= TOLERANCE * limit:
+            cost = mean(row["cpu_s"] for row in found)
+            yield _line(peer, "peer", limit, found, latency, cost, cost)
+    if equal := rows.get(f"equal/{limit:g}/seed0"):
+        name = f"the best peer with the CPU time of our search and training, {equal['images']:,} images"
+        yield _line(name, "equal", limit, [equal], {"median_ms": None, "p90_ms": None}, equal["cpu_s"], equal["cpu_s"])
+
+
+def seeds_of(rows: Rows, prefix: str) -> list[dict[str, Any]]:
+    """The results of all seeds."""
+    return [row for key, row in rows.items() if key.startswith(prefix + "seed")]
+
+
+def draw(lines: list[Line]) -> str:
+    """Accuracy against latency as SVG."""
+    shown = [line for line in lines if line.latency["median_ms"] and line.kind in ("ours", "width", "peer")]
+    x = log_axis([line.latency["median_ms"] for line in shown], 60, 860)
+    y = linear_axis([100 * mean(line.tests) for line in shown], 360, 20)
+    parts = []
+    for kind in ("peer", "width", "ours"):
+        shape, colour = SHAPES[kind]
+        own = {
+            line.name if kind == "peer" else f"{line.name} {line.limit}": line for line in shown if line.kind == kind
+        }
+        points = [(line.latency["median_ms"], 100 * mean(line.tests)) for line in own.values()]
+        if kind != "peer":
+            parts.append(curve(sorted(points), x, y, colour))
+        for line, (ms, percent) in zip(own.values(), points, strict=True):
+            name = line.name.replace("*", "")
+            parts.append(mark(shape, x.at(ms), y.at(percent), 6, colour, f"{name}: {percent:.1f} %, {ms:.3f} ms"))
+            label = name.split(":")[0].split(",")[0] if kind != "width" else "hand-made"
+            parts.append(text(x.at(ms) + 9, y.at(percent) + 4, label))
+    svg = str(plot(900, 400, x, y, parts, x_label="latency, ms (ONNX Runtime, one thread)", y_label="test accuracy, %"))
+    colours = ";".join(f"--{name}:{value}" for name, value in LIGHT.items())
+    style = "text{font:12px sans-serif;fill:var(--ink)}line,path{stroke:var(--soft);fill:none}"
+    return re.sub(
+        r"<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" style="{colours};background:#fff" ', svg, count=1
+    ).replace(">", f"><style>{style}</style>", 1)
+
+
+def _line(
+    name: str,
+    kind: str,
+    limit: float,
+    found: list[dict[str, Any]],
+    latency: Mapping[str, Any],
+    cost: float,
+    total: float,
+) -> Line:
+    first = found[0]
+    tests = tuple(row["test"] for row in found)
+    return Line(name, kind, limit, tests, latency, first.get("params", 0), first.get("macs"), cost, total)
+
+
+def _row(line: Line) -> str:
+    spread = f" ± {100 * stdev(line.tests):.1f}" if len(line.tests) > 1 else ""
+    seeds = len(line.tests) if len(line.tests) > 1 else "one seed"
+    median, p90 = (f"{value:.3f}" if value else "" for value in (line.latency["median_ms"], line.latency["p90_ms"]))
+    macs = f"{line.macs / 1e6:.1f} M" if line.macs else ""
+    params = f"{line.params / 1e3:.0f} k" if line.params else ""
+    return (
+        f"| {line.limit:g} ms | {line.name} | {100 * mean(line.tests):.1f}{spread} | {seeds} | {median} / {p90} | "
+        f"{params} | {macs} | {line.cpu_s:.0f} | {line.total_s:.0f} |"
+    )
+
+
+def _goals(setting: Setting, rows: Rows, lines: list[Line]) -> str:
+    """The goals beside what was reached."""
+    found = ["| goal | at | reached |", "|---|---|---|"]
+    for limit in setting.limits_ms:
+        own = {line.kind: line for line in lines if line.limit == limit and line.kind != "peer"}
+        peers = [line for line in lines if line.limit == limit and line.kind == "peer"]
+        if "ours" not in own:
+            continue
+        ours = 100 * mean(own["ours"].tests)
+        if peers:
+            best = max(peers, key=lambda line: mean(line.tests))
+            gain = ours - 100 * mean(best.tests)
+            found.append(f"| 5 points above the best peer, equal images | {limit:g} ms | {gain:+.1f} ({best.name}) |")
+        if "equal" in own:
+            gain = ours - 100 * mean(own["equal"].tests)
+            found.append(f"| 2 points above the best peer, equal CPU seconds | {limit:g} ms | {gain:+.1f} |")
+        for kind in ("random", "params", "macs", "width"):
+            if kind in own:
+                gain = ours - 100 * mean(own[kind].tests)
+                found.append(f"| above {KINDS[kind].split(',')[0]} | {limit:g} ms | {gain:+.1f} |")
+    if "rank" in rows:
+        found.append(
+            f"| Kendall's tau of inherited and standalone accuracy at least 0.7 | | {rows['rank']['tau']:.2f} |"
+        )
+    top = f"{max(setting.limits_ms):g}"
+    if "store" in rows and f"scratch/{top}/seed0" in rows:
+        searches = sum(rows.get(f"search/nsga2/{limit:g}", {}).get("cpu_s", 0.0) for limit in setting.limits_ms)
+        share = (rows["store"]["cpu_s"] + searches) / rows[f"scratch/{top}/seed0"]["cpu_s"]
+        found.append(
+            f"| store and all searches at most 3 x the training of the network found at {top} ms | | {share:.1f} x |"
+        )
+    return "\n".join(found)
+
+
+def _screening(rows: Rows) -> str:
+    """All screened peers in one line each."""
+    screened = {key.removeprefix("screen/"): row for key, row in rows.items() if key.startswith("screen/")}
+    latency = rows.get("latency", {}).get("latency_ms", {})
+    lines = ["<details><summary>Screening of the peers (short training, validation accuracy, one seed)</summary>\n"]
+    lines += ["| peer | ms | accuracy |", "|---|---|---|"]
+    for name, row in sorted(screened.items(), key=lambda pair: -pair[1]["val"]):
+        lines.append(f"| {name} | {latency[name]:.3f} | {100 * row['val']:.1f} |")
+    return "\n".join([*lines, "\n</details>"])

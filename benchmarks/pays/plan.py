@@ -1,0 +1,179 @@
+"""The pieces of the comparison, in the order that gives a table early; each needs only what comes before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ghostfit.arch import Arch
+from ghostfit.counting import count
+from ghostfit.runtime.bench import measure_interleaved
+from ghostfit.search.evaluate import costs_of
+from ghostfit.search.start import conv_start, widest_within
+from ghostfit.verbs.latencies import export_fresh
+from pays.ours import Ours, size_of
+from pays.peers import deployed, peers, to_onnx
+from pays.records import Records
+from pays.settings import SETTINGS, Setting, accuracy, train
+
+Piece = tuple[str, Callable[[], bool]]
+TOLERANCE = 1.03  # of a limit: what two measurements of one file differ by
+PEERS_A_LIMIT = 2
+ORIGINS = ("nsga2", "random", "params", "macs")
+FINAL_LR = 0.004
+
+
+def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iterator[Piece]:
+    """Key and work of each piece; the work returns whether its result is there."""
+    setting, records = SETTINGS[name], Records(results)
+    ours = Ours(setting, data, work / name)
+
+    def piece(key: str, do: Callable[[], dict[str, Any]]) -> Piece:
+        return f"{name}/{key}", lambda: records.do(f"{name}/{key}", do)
+
+    yield piece("latency", lambda: _latencies(setting))
+    yield piece("store", ours.train_store)
+    for limit in setting.limits_ms:
+        yield piece(f"search/nsga2/{limit:g}", lambda limit=limit: ours.search(limit, "nsga2"))
+        yield piece(f"search/width/{limit:g}", lambda limit=limit: _width(ours, limit))
+    for seed in range(seeds):
+        for limit in setting.limits_ms:
+            if found := records.get(f"{name}/search/nsga2/{limit:g}"):
+                yield piece(f"ours/{limit:g}/seed{seed}", lambda f=found, s=seed: _final(ours, f, s))
+        if seed:
+            continue
+        rough = records.get(f"{name}/latency") or {"latency_ms": {}}
+        for peer, latency in sorted(rough["latency_ms"].items(), key=lambda pair: pair[1]):
+            if latency <= TOLERANCE * max(setting.limits_ms):
+                yield piece(f"screen/{peer}", lambda peer=peer: _screen(setting, data, peer))
+    for seed in range(seeds):
+        for peer in best_peers(setting, records):
+            yield piece(f"peer/{peer}/seed{seed}", lambda p=peer, s=seed: _peer(setting, data, p, s, setting.images))
+        for limit in setting.limits_ms:
+            if found := records.get(f"{name}/search/width/{limit:g}"):
+                yield piece(f"width/{limit:g}/seed{seed}", lambda f=found, s=seed: _plain(ours, f, s))
+    for limit in setting.limits_ms:
+        if found := records.get(f"{name}/search/nsga2/{limit:g}"):
+            yield piece(f"scratch/{limit:g}/seed0", lambda f=found: _plain(ours, f, 0))
+    yield piece("rank", ours.rank)
+    for limit in setting.limits_ms:
+        if job := equal_cost(setting, records, limit):
+            yield piece(f"equal/{limit:g}/seed0", lambda j=job: _peer(setting, data, j[0], 0, j[1]))
+    for limit in setting.limits_ms:
+        for origin in ORIGINS[1:]:
+            yield piece(f"search/{origin}/{limit:g}", lambda limit=limit, o=origin: ours.search(limit, o))
+    for seed in range(min(seeds, 2)):
+        for limit in setting.limits_ms:
+            for origin in ORIGINS[1:]:
+                if found := records.get(f"{name}/search/{origin}/{limit:g}"):
+                    yield piece(f"{origin}/{limit:g}/seed{seed}", lambda f=found, s=seed: _final(ours, f, s))
+    yield piece("bench", lambda: _bench(setting, records))
+
+
+def best_peers(setting: Setting, records: Records) -> list[str]:
+    """The peers that are trained in full: at each limit the best of the screening, and every peer once."""
+    rows = records.all()
+    latency = rows.get(f"{setting.name}/latency", {}).get("latency_ms", {})
+    prefix = f"{setting.name}/screen/"
+    screened = {key.removeprefix(prefix): row["val"] for key, row in rows.items() if key.startswith(prefix)}
+    chosen: dict[str, None] = {}
+    for limit in setting.limits_ms:
+        within = [peer for peer in screened if latency[peer] <= TOLERANCE * limit]
+        chosen.update(dict.fromkeys(sorted(within, key=lambda peer: -screened[peer])[:PEERS_A_LIMIT]))
+    return list(chosen)
+
+
+def equal_cost(setting: Setting, records: Records, limit: float) -> tuple[str, int] | None:
+    """The best peer at a limit, and the images that it can see in the CPU time of our search and training."""
+    rows, name = records.all(), setting.name
+    ours = rows.get(f"{name}/ours/{limit:g}/seed0")
+    store, search = rows.get(f"{name}/store"), rows.get(f"{name}/search/nsga2/{limit:g}")
+    latency = rows.get(f"{name}/latency", {}).get("latency_ms", {})
+    trained = {
+        key.split("/")[2]: row for key, row in rows.items() if key.startswith(f"{name}/peer/") and key.endswith("seed0")
+    }
+    within = {peer: row for peer, row in trained.items() if latency[peer] <= TOLERANCE * limit}
+    if not (ours and store and search and within):
+        return None
+    peer = max(within, key=lambda peer: float(within[peer]["test"]))
+    total = ours["cpu_s"] + store["cpu_s"] + search["cpu_s"]
+    return peer, int(setting.images * total / within[peer]["cpu_s"])
+
+
+def _latencies(setting: Setting) -> dict[str, Any]:
+    files = {name: to_onnx(make(10, setting.size), setting.size) for name, make in peers().items()}
+    shape = (1, 3, setting.size, setting.size)
+    measured = measure_interleaved(files, shape, runtime="onnxruntime", threads=1, budget_s=0.4)
+    return {"latency_ms": {name: latency.median_ms for name, latency in measured.items()}}
+
+
+def _screen(setting: Setting, data: Path, peer: str) -> dict[str, Any]:
+    network = _train_peer(setting, data, peer, 0, setting.screen_images, ("train",))
+    return {"val": accuracy(setting, data, network, "val")}
+
+
+def _peer(setting: Setting, data: Path, peer: str, seed: int, images: int) -> dict[str, Any]:
+    network = _train_peer(setting, data, peer, seed, images)
+    merged = deployed(network)
+    return {"test": accuracy(setting, data, merged, "test"), "images": images, "params": size_of(merged)}
+
+
+def _train_peer(setting: Setting, data: Path, peer: str, seed: int, images: int, *names: tuple[str, ...]) -> Any:
+    from pays.settings import FULL, material_of
+
+    num_classes = len(material_of(setting, data).dataset.class_names)
+    chosen = names[0] if names else FULL
+    make = peers()[peer]
+    return train(setting, data, lambda: make(num_classes, setting.size), seed=seed, images=images, names=chosen)
+
+
+def _final(ours: Ours, found: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Inherited weights, taught by the store's largest network."""
+    arch = Arch.from_dict(found["arch"])
+    network = ours.train_found(
+        arch, seed=seed, images=ours.setting.images, inherits=True, taught=True, lr=FINAL_LR, distill_weight=0.7
+    )
+    test = accuracy(ours.setting, ours.data, network, "test", arch.size_hw[0])
+    return {"test": test, "images": ours.setting.images, **_size(arch)}
+
+
+def _plain(ours: Ours, found: dict[str, Any], seed: int) -> dict[str, Any]:
+    """From scratch, as the peers."""
+    arch = Arch.from_dict(found["arch"])
+    network = ours.train_found(arch, seed=seed, images=ours.setting.images, inherits=False)
+    test = accuracy(ours.setting, ours.data, network, "test", arch.size_hw[0])
+    return {"test": test, "images": ours.setting.images, **_size(arch)}
+
+
+def _width(ours: Ours, limit: float) -> dict[str, Any]:
+    """The hand-made chain of convolutions, two a stage, as wide as the limit allows."""
+    latencies, template = ours.latencies(), ours.space().template
+    arch = widest_within(
+        lambda width: conv_start(template.num_classes, template.size_hw, width=width, depth=2),
+        lambda arch: costs_of(arch, latencies).latency_ms <= limit,
+    )
+    assert arch is not None, f"no width is as fast as {limit} ms"
+    return {"arch": arch.to_dict(), "latency_ms": costs_of(arch, latencies).latency_ms}
+
+
+def _bench(setting: Setting, records: Records) -> dict[str, Any]:
+    """Latency of every network of the table, in turns."""
+    files = {peer: to_onnx(peers()[peer](10, setting.size), setting.size) for peer in best_peers(setting, records)}
+    shapes = {}
+    for key, row in records.all().items():
+        if key.startswith(f"{setting.name}/search/"):
+            arch = Arch.from_dict(row["arch"])
+            files[key.removeprefix(f"{setting.name}/search/")] = export_fresh(arch)
+            shapes[key.removeprefix(f"{setting.name}/search/")] = arch.size_hw
+    rows = {}
+    for size in sorted({shapes.get(name, (setting.size, setting.size)) for name in files}):
+        group = {name: file for name, file in files.items() if shapes.get(name, (setting.size, setting.size)) == size}
+        measured = measure_interleaved(group, (1, 3, *size), runtime="onnxruntime", threads=1, budget_s=1.0)
+        rows |= {name: latency.to_dict() for name, latency in measured.items()}
+    return {"latency": rows}
+
+
+def _size(arch: Arch) -> dict[str, Any]:
+    counts = count(arch)
+    return {"params": counts.params, "macs": counts.macs}

@@ -1,0 +1,99 @@
+"""What is compared on which images, and the one recipe that every network is trained by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ghostfit.event import ignore
+from ghostfit.train.config import TrainConfig
+from ghostfit.train.fit import fit
+from ghostfit.verbs.material import Material, read_material
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A data set with the latency limits and the budgets of the comparison, all in training images."""
+
+    name: str
+    data: str  # below the folder of the sets
+    size: int  # pixels
+    limits_ms: tuple[float, ...]
+    images: int  # of a final training
+    store_images: int
+    screen_images: int
+    batch_size: int = 128
+    rank_images: int = 50_000  # of each standalone training that inherited scores are compared with
+    num_ranked: int = 20
+    evaluations: int = 64
+
+
+SETTINGS = {
+    "cifar10": Setting("cifar10", "cifar10.zip", 32, (0.13, 0.26, 0.40), 200_000, 300_000, 30_000),
+    "trashnet": Setting("trashnet", "trashnet", 128, (1.0, 2.0, 3.0), 120_000, 80_000, 20_000, 64, 20_000, 12),
+}
+FULL = ("train", "search", "val")  # what a final training learns from; nothing is chosen by its own scores
+
+
+def recipe(setting: Setting, seed: int, num_images: int, images: int) -> TrainConfig:
+    """AdamW with a cosine, as many images for all. The rate is the best of 0.002, 0.004 and 0.006 for most peers."""
+    return TrainConfig(
+        epochs=images / num_images,
+        batch_size=setting.batch_size,
+        lr=0.004,
+        augment="light",
+        label_smoothing=0.1,
+        ema=False,
+        seed=seed,
+    )
+
+
+@cache
+def material_of(setting: Setting, data: Path) -> Material:
+    """The images, divided with seed 0 whatever the training's seed is: one test split for all."""
+    return read_material(
+        str(data / setting.data), size_hw=(setting.size, setting.size), seed=0, run=None, on_event=ignore
+    )
+
+
+def train(
+    setting: Setting,
+    data: Path,
+    make: Callable[[], nn.Module],
+    *,
+    seed: int,
+    images: int,
+    names: tuple[str, ...] = FULL,
+    size: int | None = None,
+    **changes: Any,
+) -> nn.Module:
+    """The network of `make`, trained by the recipe on `images` images. `changes` are a teacher and settings."""
+    material = material_of(setting, data)
+    teacher = changes.pop("teacher", None)
+    size_hw = None if size is None else (size, size)
+    batches = material.training(
+        names, batch_size=setting.batch_size, augment="light", flip=True, seed=seed, size_hw=size_hw
+    )
+    torch.manual_seed(seed)
+    network = make().to(memory_format=torch.channels_last)
+    config = replace(recipe(setting, seed, batches.num_images, images), **changes)
+    for _ in fit(network, batches, None, config, teacher=teacher):
+        pass
+    return network.eval()
+
+
+def accuracy(setting: Setting, data: Path, network: nn.Module, split: str, size: int | None = None) -> float:
+    """Share of right answers on a split."""
+    from ghostfit.train.evaluate import evaluate
+
+    material = material_of(setting, data)
+    if size is not None:
+        material = material.at(replace(material.prepare, size_hw=(size, size)), ignore)
+    scores, labels = evaluate(network, material.evaluating([split]))
+    return float((scores.argmax(axis=1) == labels).mean())
