@@ -1,9 +1,10 @@
 """Start networks: where a search begins when nobody names one, and how a network is scaled to a latency limit.
 
 Published mobile networks were drawn for 224 pixels and for counted operations. On small inputs and real runtimes a
-wide, shallow network whose widths fill the runtime's blocks carries several times the arithmetic in the same time
-(measured, docs/LOG.md), so the start is drawn for the input size: it is `plain`, no Ghost modules, and the space
-around it lets the search find where they pay.
+shallow network of dense convolutions whose widths fill the runtime's blocks carries several times the arithmetic in the
+same time, and is trained several times as fast, since a depthwise convolution costs its gradient dearly (measured,
+docs/LOG.md, 2026-11-26). So the start is drawn for the input size, with no Ghost modules; the space around it lets the
+search find where they pay.
 """
 
 from __future__ import annotations
@@ -14,9 +15,44 @@ from collections.abc import Callable
 from ghostfit.arch import Arch, Block, Head, Stage, Stem
 
 STAGE_WIDTHS = (32, 64, 128, 192, 256, 320)  # at width 1; the last ones are used
+WIDEST = 512  # channels of `conv_start` at width 1: beyond it a kernel's weights no longer fit the cache
 LAST_MAP = 7  # pixels: strided stages are added until the last map is no larger
 SMALL_INPUT = 48  # pixels: below it the stem keeps the resolution
 ALIGN = 16  # channels: one AVX-512 register of floats, the runtime's block (ghost.md figures; measured, docs/LOG.md)
+
+
+def conv_start(
+    num_classes: int,
+    size_hw: tuple[int, int],
+    *,
+    in_channels: int = 3,
+    width: float = 1.0,
+    depth: int = 3,
+) -> Arch:
+    """A chain of dense convolutions for inputs of `size_hw` pixels, its channels scaled by `width`.
+
+    Each stage halves the map and doubles the channels, so that all cost the same.
+
+    >>> arch = conv_start(10, (32, 32))
+    >>> arch.stem.out, [stage.out for stage in arch.stages], [stage.blocks[0].stride for stage in arch.stages]
+    (16, [32, 64, 128], [2, 2, 2])
+    """
+    stem_stride, num_stages = _strides(size_hw)
+    stages = tuple(
+        Stage(
+            out=aligned(min(32 * 2**number, WIDEST) * width),
+            blocks=(Block(kind="conv", stride=2), *(Block(kind="conv") for _ in range(depth - 1))),
+        )
+        for number in range(num_stages)
+    )
+    return Arch(
+        stem=Stem(out=aligned(16 * width), stride=stem_stride),
+        stages=stages,
+        head=Head(),
+        num_classes=num_classes,
+        size_hw=size_hw,
+        in_channels=in_channels,
+    )
 
 
 def plain_start(
@@ -34,10 +70,7 @@ def plain_start(
     >>> [stage.out for stage in arch.stages], [stage.blocks[0].stride for stage in arch.stages]
     ([64, 128, 192], [2, 2, 2])
     """
-    stem_stride = 1 if min(size_hw) <= SMALL_INPUT else 2
-    num_stages, last = 0, -(-min(size_hw) // stem_stride)
-    while last > LAST_MAP or num_stages < 2:
-        num_stages, last = num_stages + 1, -(-last // 2)
+    stem_stride, num_stages = _strides(size_hw)
     widths = _widths(num_stages, width)
     stages = []
     before = aligned(32 * width)
@@ -114,6 +147,15 @@ def widest_within(
 def aligned(channels: float, align: int = ALIGN) -> int:
     """Nearest multiple of `align`, at least `align`."""
     return max(align, int(channels / align + 0.5) * align)
+
+
+def _strides(size_hw: tuple[int, int]) -> tuple[int, int]:
+    """Stride of the stem, and how many stages of stride 2 follow."""
+    stem_stride = 1 if min(size_hw) <= SMALL_INPUT else 2
+    num_stages, last = 0, -(-min(size_hw) // stem_stride)
+    while last > LAST_MAP or num_stages < 2:
+        num_stages, last = num_stages + 1, -(-last // 2)
+    return stem_stride, num_stages
 
 
 def _widths(num_stages: int, width: float) -> list[int]:

@@ -15,7 +15,7 @@ from ghostfit.data.readers import read_dataset
 from ghostfit.presets import list_presets, preset
 from ghostfit.runtime.backends import installed_backends
 from ghostfit.search.limits import Costs, Limits
-from ghostfit.search.start import plain_start, widest_within
+from ghostfit.search.start import conv_start, widest_within
 from ghostfit.space import Space
 from ghostfit.verbs.material import LARGEST_SIDE, prepare_of
 
@@ -85,7 +85,7 @@ def make_outset(
         return Outset(name, arch, Space.around(arch, widths=WIDTHS, expands=EXPANDS, sizes=SIZES, align=8))
     arch = automatic_start(num_classes, size_hw, in_channels, limits, costs_of, most_macs)
     space = Space.around(arch, widths=WIDTHS, expands=EXPANDS, sizes=SIZES, align=align)
-    return Outset("plain, as wide as limits and time allow", arch, space)
+    return Outset("dense convolutions, as wide as limits and time allow", arch, space)
 
 
 def automatic_start(
@@ -96,13 +96,13 @@ def automatic_start(
     costs_of: Callable[[Arch], Costs],
     most_macs: Callable[[Arch], float],
 ) -> Arch:
-    """The plain start network, as wide as the limits (stretched) and the time for training allow.
+    """The start network, as wide as the limits (stretched) and the time for training allow.
 
     Where none is narrow enough it is the narrowest; the space around it may still hold some.
     """
 
     def make(width: float) -> Arch:
-        return plain_start(num_classes, size_hw, in_channels=in_channels, width=width)
+        return conv_start(num_classes, size_hw, in_channels=in_channels, width=width)
 
     affordable = most_macs(make(0.5))
     if not limits.given() and math.isinf(affordable):
