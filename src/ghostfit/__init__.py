@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ghostfit import api as api
     from ghostfit.api import bench as bench
     from ghostfit.api import check as check
+    from ghostfit.api import convert as convert
     from ghostfit.api import evaluate as evaluate
     from ghostfit.api import export as export
     from ghostfit.api import fit as fit
@@ -51,7 +52,7 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Those of `CALLABLE_ROOMS` share their name with a package: see `ghostfit.rooms`.
 HOMES = {
-    "api": ("bench", "check", "evaluate", "fit", "models", "predict"),
+    "api": ("bench", "check", "convert", "evaluate", "fit", "models", "predict"),
     "arch": ("Arch", "Block", "Head", "Stage", "Stem"),
     "data.readers": ("read_dataset",),
     "data.split": ("make_splits",),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ghostfit.verbs.bench import bench as bench
     from ghostfit.verbs.check import CheckConfig as CheckConfig
     from ghostfit.verbs.check import check as check
+    from ghostfit.verbs.convert import ConvertConfig as ConvertConfig
+    from ghostfit.verbs.convert import convert as convert
     from ghostfit.verbs.evaluate import EvaluateConfig as EvaluateConfig
     from ghostfit.verbs.evaluate import evaluate as evaluate
     from ghostfit.verbs.export import ExportConfig as ExportConfig
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from ghostfit.verbs.train import TrainConfig as TrainConfig
     from ghostfit.verbs.train import train as train
 
-VERBS = ("bench", "check", "evaluate", "export", "fit", "models", "predict", "report", "search", "train")
+VERBS = ("bench", "check", "convert", "evaluate", "export", "fit", "models", "predict", "report", "search", "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -78,6 +78,10 @@ VERBS: Mapping[str, Verb] = {
         "Look for what is wrong with labelled images before they cost you a training.",
         "ghostfit check flowers/",
     ),
+    "convert": Verb(
+        "Write labelled objects or pixels in another layout: COCO, YOLO, VOC or masks.",
+        "ghostfit convert cells/ cells-coco/ --to coco",
+    ),
     "models": Verb(
         "List the presets: every network that a training or search can start from.",
         "ghostfit models --json",
