@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ghostfit.arch import Arch, Block, Head, Stage, Stem, make_divisible, memory_slots
+from ghostfit.arch import Arch, Block, Dense, Head, Stage, Stem, make_divisible, memory_slots
 
 
 def small(**changes) -> Arch:
@@ -76,3 +76,65 @@ def test_refuses_what_no_network_can_be(changes, message):
 def test_refuses_other_json(text, message):
     with pytest.raises(ValueError, match=message):
         Arch.from_json(text)
+
+
+BACKBONE = Arch(Stem(8), tuple(Stage(8, (Block(stride=2),)) for _ in range(5)), Head(conv=16), num_classes=3)
+
+
+@pytest.mark.parametrize("task", ["detect", "instance", "segment"])
+def test_dense_archs_are_json_and_back(task):
+    arch = BACKBONE.as_dense(Dense(task, width=40, head_depth=1))
+    assert Arch.from_json(arch.to_json()) == arch and arch.task == task
+    assert arch.id not in (BACKBONE.id, BACKBONE.as_dense(Dense(task)).id)
+
+
+def test_a_classifier_is_written_as_before_there_were_dense_tasks():
+    assert "dense" not in small().to_dict() and small().output_names == ("logits",) and small().taps == ()
+
+
+def test_the_task_fills_in_what_is_not_said():
+    assert Dense("detect") == Dense("detect", width=96, strides=(8, 16, 32, 64))
+    assert Dense("instance").num_prototypes == 32 and Dense("segment").widths == (32, 64, 128)
+    assert Dense("detect", width=48).widths == (48, 48, 48, 48)
+
+
+def test_equal_networks_are_equal_values():
+    assert BACKBONE.as_dense(Dense("detect")) == BACKBONE.replace(head=Head(hidden=9)).as_dense(Dense("detect"))
+
+
+def test_stages_that_nobody_reads_are_left_out():
+    assert list(BACKBONE.features) == [4, 8, 16, 32, 64]
+    arch = BACKBONE.as_dense(Dense("segment", strides=(4, 8)))
+    assert len(arch.stages) == 2 and arch.taps == (4, 8)
+    assert len(BACKBONE.as_dense(Dense("detect")).stages) == 4
+    assert BACKBONE.replace(dense=Dense("detect")).taps == (8, 16, 32, 64)
+    with pytest.raises(ValueError, match="goes on to stride 64, the neck reads no further than 32"):
+        BACKBONE.replace(dense=Dense("segment"))
+
+
+def test_a_backbone_without_a_stride_is_refused():
+    jumps = BACKBONE.replace(stages=(Stage(8, (Block(stride=2),)), Stage(8, (Block(stride=4),))))
+    with pytest.raises(ValueError, match="reads maps of stride 8, the backbone has 4, 16"):
+        jumps.as_dense(Dense("detect"))
+    fine = BACKBONE.replace(stem=Stem(8, stride=4))
+    with pytest.raises(ValueError, match="reads maps of stride 4, the backbone has 8, 16, 32"):
+        fine.as_dense(Dense("instance"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "count"}, "allowed: detect, instance, segment"),
+        ({"strides": (8, 32)}, "each twice the one before"),
+        ({"strides": (2, 4)}, "powers of two from 4 on"),
+        ({"strides": (12, 24)}, "powers of two from 4 on"),
+        ({"width": -1}, "start at 1"),
+        ({"ratio": 0}, "start at 1"),
+        ({"kernel": 4}, "must be odd"),
+        ({"act": "gelu"}, "allowed: relu"),
+        ({"num_prototypes": 8}, "only 'instance' has prototypes"),
+    ],
+)
+def test_refuses_what_no_head_can_be(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Dense(**{"task": "detect", **changes})

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ghostfit.arch import Arch, Block, Head, Stage, Stem
+from ghostfit.arch import Arch, Block, Dense, Head, Stage, Stem
 from ghostfit.counting import count, operations
 from ghostfit.nn.build import build
 from ghostfit.presets import list_presets, preset
@@ -58,6 +58,32 @@ def test_equals_hooks(arch, size_hw, padding, branches):
     assert counts.macs == hooked_macs(network, size_hw)
     assert sum(block.params for block in counts.by_block) == counts.params
     assert sum(block.macs for block in counts.by_block) == counts.macs
+
+
+DENSE = [
+    *(Dense(task) for task in ("detect", "instance", "segment")),
+    Dense("instance", width=50, ratio=3, kernel=3, expand=2, head_depth=1, num_prototypes=10, strides=(4, 8, 16, 32)),
+    Dense("segment", width=50, ratio=2, expand=1, head_depth=0, strides=(4, 8, 16, 32)),
+    Dense("detect", width=24, head_depth=0, strides=(8, 16)),
+]
+
+
+@pytest.mark.parametrize(("size_hw", "padding", "branches"), [((64, 96), "symmetric", 0), ((33, 47), "same", 2)])
+@pytest.mark.parametrize("dense", DENSE)
+@pytest.mark.parametrize("name", ["ghostnet_050", "mobilenetv4_conv_small"])
+def test_dense_networks_equal_hooks(name, dense, size_hw, padding, branches):
+    arch = preset(name, 7, size_hw).as_dense(dense).replace(padding=padding, branches=branches)
+    network, counts = build(arch, device="meta"), count(arch)
+    assert counts.params == sum(weight.numel() for weight in network.parameters())
+    assert counts.macs == hooked_macs(network, size_hw)
+    assert [block.name for block in counts.by_block[-2:]] == ["neck", "head"]
+
+
+def test_outputs_of_a_dense_network_stay_in_memory():
+    arch = Arch(Stem(1), (Stage(1, (Block(kernel=0),)), Stage(1, (Block(stride=2),))), Head(), 50, (8, 8), 1)
+    arch = arch.as_dense(Dense("detect", width=1, head_depth=0, kernel=1, strides=(4,)))
+    # at the end, with 4 points: the scores and the boxes of the level, and the scores and the boxes put out
+    assert count(arch).peak_activation_bytes == 4 * 4 * max(50 + 4 + 50, 50 + 4 + 4)
 
 
 def test_by_block_names_the_network_s_blocks():

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from ghostfit.arch import Arch, Block, Head, Stage, Stem
+from ghostfit.arch import Arch, Block, Dense, Head, Stage, Stem
 from ghostfit.space import Space
 
 START = Arch(
@@ -83,3 +83,23 @@ def test_wrong_gene_and_choice_are_named() -> None:
 def test_foreign_network_is_outside() -> None:
     assert START.replace(num_classes=3) not in wide_space()
     assert "no network" not in wide_space()
+
+
+@pytest.mark.parametrize("task", ["detect", "instance", "segment"])
+def test_neck_and_head_have_genes(task: str) -> None:
+    start = START.as_dense(Dense(task, width=64, ratio=4, kernel=5, strides=(4, 8)))  # type: ignore[arg-type]
+    space, rng = Space.around(start, sizes=(0.75, 1.0)), random.Random(0)
+    assert start in space and "head.conv" not in space.by_name
+    assert space.choices("dense.width") == (32, 48, 64) and space.choices("dense.ratio") == (4, 2, 1)
+    assert space.choices("dense.kernel") == (3, 5) and space.choices("dense.head_depth") == (1, 2)
+    assert space.smallest().dense == Dense(task, 32, 4, 3, 0, 1, (4, 8))  # type: ignore[arg-type]
+    for _ in range(50):
+        arch = space.sample(rng)
+        assert space.decode(space.encode(arch)) == arch and space.mutate(arch, rng) in space
+    assert Space.from_dict(space.to_dict()) == space
+    assert START not in space and start not in wide_space()
+
+
+def test_the_levels_of_a_dense_network_fix_its_strides() -> None:
+    with pytest.raises(ValueError, match=r"stem_strides=\(1, 2\)"):
+        Space.around(START.as_dense(Dense("detect", strides=(4, 8))), stem_strides=(1, 2))
