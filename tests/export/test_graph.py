@@ -35,6 +35,17 @@ def test_enlarge_is_interpolate(small, large):
     assert (np.prod([*small, *large]) > MAX_CHOICE) == (small == (22, 20)), "both ways are tested"
 
 
+@pytest.mark.parametrize("cells", [1, 2, 4])
+@pytest.mark.parametrize("size_hw", [(8, 12), (7, 10), (3, 2)], ids=str)
+def test_pool_is_adaptive_pooling(size_hw, cells):
+    x = np.random.default_rng(0).standard_normal((1, 5, *size_hw), np.float32)
+    writer = GraphWriter()
+    maps = writer.pool("/pool", writer.input("image", channels=5, size_hw=size_hw, batch=1), cells)
+    wanted = F.adaptive_avg_pool2d(torch.from_numpy(x), cells).numpy()
+    assert maps.size_hw == (cells, cells)
+    assert np.abs(run(writer, maps, x, 5) - wanted).max() < 1e-6
+
+
 def test_parts_orders_and_filling_do_not_matter():
     random = np.random.default_rng(0)
     x = random.standard_normal((1, 4, 6, 6), np.float32)
