@@ -108,7 +108,7 @@ def write_backbone(writer: GraphWriter, network: Network, image: Maps, lowering:
             if isinstance(block, GhostBlock):
                 maps = write_block(writer, name, block, maps, lowering)
             else:
-                maps = write_ghost(writer, name, block, maps, lowering)
+                maps = write_ghost(writer, name, cast(GhostModule, block), maps, lowering)
             writer.marks[name] = maps
         ends.append(maps)
     return ends

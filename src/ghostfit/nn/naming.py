@@ -107,7 +107,7 @@ def translate(weights: Mapping[str, Tensor], arch: Arch) -> dict[str, Tensor]:
         return dict(weights)
     is_lite = any(name.startswith("_conv_stem.") for name in weights)
     is_ghost = any(".ghost1." in name for name in weights)
-    head = HEAD_HIDDEN if arch.head.hidden else HEAD_CONV
+    head: Rules = HEAD_HIDDEN if arch.head.hidden else HEAD_CONV
     if arch.dense is not None:  # the classifier has no place there, but is known by its name
         head = HEAD_HIDDEN + HEAD_CONV
     around = AROUND_LITE if is_lite else AROUND_TIMM + head
