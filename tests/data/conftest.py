@@ -1,8 +1,9 @@
-"""Small image sets, made anew for each test."""
+"""Small image sets, made anew for each test; makes dense_folders of this folder importable."""
 
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from PIL import Image
 
 from ghostfit.data.dataset import ArraySource, Dataset, Sample
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 MakeFolder = Callable[..., Path]
 

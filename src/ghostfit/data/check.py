@@ -127,7 +127,7 @@ def check(
     given = {name: tuple(split_of[name]) for name in ("all", *SPLIT_NAMES) if name in split_of}
     is_dense = dataset.task != "classify"
     if is_dense and labels is None:
-        labels = measure_labels(dataset, num_threads=num_threads)
+        labels = measure_labels(dataset, num_threads=num_threads, progress=progress)
     findings = [
         *_find_damage(dataset, facts),
         *_find_storage(dataset, facts),
@@ -140,7 +140,7 @@ def check(
     summary = summarise(labels, dataset.class_names) if labels else None
     findings.sort(key=lambda finding: (SEVERITIES.index(finding.severity), finding.id))
     usable = facts.table[facts.table["problem"] == OK]
-    num_unlabelled = sum(facts.table["problem"][index] == OK for index in labels.reasons) if labels else 0
+    num_unlabelled = sum(bool(facts.table["problem"][index] == OK) for index in labels.reasons) if labels else 0
     sizes = Counter(f"{width}x{height}" for width, height in zip(usable["width"], usable["height"], strict=True))
     return CheckReport(
         name=dataset.name,

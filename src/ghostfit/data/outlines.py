@@ -124,10 +124,12 @@ def _fill_polygon(points: NDArray[np.float64], mask: NDArray[np.bool_]) -> None:
     """Set the pixels whose centres lie in the polygon (K, 2): each edge toggles the rest of the rows that it
     crosses."""
     height, width = mask.shape
-    x, y = points[:, 0], points[:, 1]
-    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
-    first = np.clip(np.ceil(np.minimum(y, next_y) - 0.5), 0, height).astype(np.int64)
-    last = np.clip(np.ceil(np.maximum(y, next_y) - 0.5), 0, height).astype(np.int64)
+    # From the upper end to the lower, so that a bridge walked both ways is rounded alike.
+    ends = np.stack([points, np.roll(points, -1, axis=0)])
+    order = np.argsort(ends[:, :, 1], axis=0, kind="stable")[:, :, None]
+    (x, y), (next_x, next_y) = np.moveaxis(np.take_along_axis(ends, order, axis=0), 2, 1)
+    first = np.clip(np.ceil(y - 0.5), 0, height).astype(np.int64)
+    last = np.clip(np.ceil(next_y - 0.5), 0, height).astype(np.int64)
     num_rows = last - first
     edge = np.repeat(np.arange(len(points)), num_rows)
     if not len(edge):
