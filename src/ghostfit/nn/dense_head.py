@@ -56,7 +56,8 @@ class DetectHead(nn.Module):
         """
         predictions = [head(level) for head, level in zip(self.levels, levels, strict=True)]
         scores, boxes, *coefficients = zip(*predictions, strict=True)
-        distances = [F.softplus(box) * stride for box, stride in zip(boxes, self.strides, strict=True)]
+        # Above zero, with a slope everywhere; softplus would take a fifth of the head's time in ONNX Runtime.
+        distances = [(F.elu(box) + 1) * stride for box, stride in zip(boxes, self.strides, strict=True)]
         outputs: tuple[Tensor, ...] = (_rows(scores), _rows(distances))
         if self.prototypes is not None:
             detail = features[PROTOTYPE_STRIDE]
@@ -122,7 +123,7 @@ class SegmentHead(nn.Module):
 def initialise_predictions(network: nn.Module) -> None:
     """Small weights for the last convolutions, and biases that say "nothing here" and "a small box", in place."""
     score_bias = -math.log((1 - CLASS_PRIOR) / CLASS_PRIOR)
-    box_bias = math.log(math.expm1(FIRST_DISTANCE))  # what softplus turns into the distance
+    box_bias = FIRST_DISTANCE - 1  # elu(x) + 1 = x + 1
     for module in network.modules():
         if isinstance(module, LevelHead):
             _start(module.scores, score_bias)
