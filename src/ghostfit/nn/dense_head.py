@@ -56,7 +56,7 @@ class DetectHead(nn.Module):
         """
         predictions = [head(level) for head, level in zip(self.levels, levels, strict=True)]
         scores, boxes, *coefficients = zip(*predictions, strict=True)
-        # Above zero, with a slope everywhere; softplus would take a fifth of the head's time in ONNX Runtime.
+        # Above zero, with a slope everywhere; softplus takes a fifth of the head's time (docs/LOG.md, 2026-11-26).
         distances = [(F.elu(box) + 1) * stride for box, stride in zip(boxes, self.strides, strict=True)]
         outputs: tuple[Tensor, ...] = (_rows(scores), _rows(distances))
         if self.prototypes is not None:
