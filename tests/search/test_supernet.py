@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers import small_evaluator, small_space
 
+from ghostfit.arch import Dense
 from ghostfit.nn.sharing import Supernet
-from ghostfit.search.supernet import OPENING, SHRINKING, Sandwich
+from ghostfit.presets import preset
+from ghostfit.search.evaluate import resize_to
+from ghostfit.search.supernet import OPENING, SHRINKING, Sandwich, learner_of
 from ghostfit.space import Space
+from ghostfit.train.config import TrainConfig
 from ghostfit.train.task import FollowsProgress, HasState
 
 
@@ -67,3 +73,56 @@ def test_evaluation_scores_the_largest_and_the_smallest(tmp_path: Path) -> None:
     evaluator = small_evaluator(tmp_path)
     values = Sandwich(small_space(), evaluator=evaluator, progress=0.5).evaluate(evaluator.supernet, [])
     assert values["val_accuracy"] == pytest.approx((values["largest_accuracy"] + values["smallest_accuracy"]) / 2)
+
+
+def test_a_step_of_classification_is_cross_entropy_and_soft_cross_entropy() -> None:
+    """Bit for bit what the losses by hand give, so that runs of earlier versions can be repeated."""
+    x, y = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(4)
+    stores = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        stores.append(Supernet(small_space()))
+    random.seed(1)
+    values = Sandwich(small_space(), progress=0.4).train_step(stores[0], x, y)
+    random.seed(1)
+    largest, *others = Sandwich(small_space(), progress=0.4)._sample(small_space())
+    logits = stores[1](resize_to(x, largest), largest)
+    loss = F.cross_entropy(logits, y, label_smoothing=0.1)
+    loss.backward()
+    for arch in others:
+        distilled = F.cross_entropy(stores[1](resize_to(x, arch), arch), logits.detach().softmax(1))
+        distilled.backward()
+    assert values == {"loss": loss, "distill_loss": distilled}
+    for (name, found), (_, wanted) in zip(*(store.named_parameters() for store in stores), strict=True):
+        assert (found.grad is None) == (wanted.grad is None), name
+        assert found.grad is None or torch.equal(found.grad, wanted.grad), name
+
+
+def dense_space(task: str) -> Space:
+    start = preset("ghostnet_050", num_classes=2, size_hw=(64, 64))
+    arch = start.as_dense(Dense(task, width=16, strides=(8, 16, 32)))  # type: ignore[arg-type]
+    return Space.around(arch, widths=(0.5, 1.0), sizes=(0.75, 1.0))
+
+
+@pytest.mark.parametrize("name", ["detect", "instance", "segment"])
+def test_a_dense_sandwich_teaches_subnets_of_every_size(name: str) -> None:
+    torch.manual_seed(0)
+    space = dense_space(name)
+    supernet = Supernet(space)
+    y = {
+        "boxes": torch.tensor([[[8.0, 8.0, 40.0, 40.0]], [[0.0, 0.0, 20.0, 30.0]]]),
+        "classes": torch.tensor([[0], [1]]),
+        "masks": torch.ones(2, 1, 16, 16, dtype=torch.bool),
+    }
+    if name == "segment":
+        y = {"classes": torch.randint(0, 2, (2, 64, 64))}
+    task = learner_of(supernet, space, TrainConfig(), [])  # type: ignore[arg-type]
+    sandwich = Sandwich(space, task=task, num_random=2)
+    for progress in (0.05, 0.5):
+        sandwich.begin_step(progress)
+        assert getattr(task, "progress", progress) == progress
+        values = sandwich.train_step(supernet, torch.randn(2, 3, 64, 64), y)
+        assert all(bool(value.isfinite()) for value in values.values())
+    assert space.smallest().size_hw == (48, 48) and "distill_loss" in values
+    assert sandwich.metric == task.metric != "val_accuracy"
+    assert all(bool(p.grad.isfinite().all()) for p in supernet.parameters() if p.grad is not None)

@@ -12,6 +12,7 @@ from ghostfit.train.tasks.assign import (
     _nearest,
     assign_aligned,
     assign_nearest,
+    check_sizes,
     grid_of,
     ignored_anchors,
     make_grid,
@@ -148,3 +149,5 @@ def test_outputs_tell_their_input_size():
     assert grid_of(36 + 9, sizes, strides, cpu).size_hw == (48, 48)
     with pytest.raises(ValueError, match=r"77 anchors, which no input of \(64, 64\) or \(48, 48\) pixels gives"):
         grid_of(77, sizes, strides, cpu)
+    with pytest.raises(ValueError, match=r"\(64, 64\) and of \(60, 60\) pixels both have 80 anchors"):
+        check_sizes([(64, 64), (60, 60)], strides)

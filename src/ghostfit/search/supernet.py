@@ -1,13 +1,14 @@
 """Training of the store: sandwich rule and in-place distillation over phases that open, then shrink, the space.
 
 Each step trains the largest network of the current space on the labels, then the smallest and some random ones on the
-largest one's softened scores (BigNAS, arXiv 2003.11142). Genes open up one group after another (Once-for-all, arXiv
-1908.09791); once all are open, choices that the evidence rules out are dropped (`ghostfit.search.shrink`), each with
-its reason.
+largest one's outputs (BigNAS, arXiv 2003.11142); what loss and distillation are is the inner task's. Genes open up one
+group after another (Once-for-all, arXiv 1908.09791); once all are open, choices that the evidence rules out are dropped
+(`ghostfit.search.shrink`), each with its reason.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -15,14 +16,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ghostfit.arch import Arch
 from ghostfit.nn.sharing import Supernet
 from ghostfit.search.evaluate import Evaluator, resize_to
 from ghostfit.space import Space
-from ghostfit.train.task import Loader
+from ghostfit.train.config import TrainConfig
+from ghostfit.train.task import FollowsProgress, Learner, Loader
+from ghostfit.train.tasks import make_task
+from ghostfit.train.tasks.classify import Classify
+from ghostfit.train.tasks.detect import Detect
+from ghostfit.train.tasks.instance import Instance
 
 # Share of the training at which each group of genes opens, and at which evidence is gathered and the space shrinks.
 # Genes of a block's operators disturb the shared weights least and widths most (Once-for-all, section 3.3).
@@ -40,14 +45,14 @@ Shrink = Callable[[Space, int], Space]
 class Sandwich:
     """The supernet's task for the training loop: a `Task` with state.
 
-    `shrink` is called at each share of `SHRINKING` with the space and the number of the phase and returns the smaller
-    space.
+    `task` has the losses; see `learner_of` for tasks other than classification. `shrink` is called at each share of
+    `SHRINKING` with the space and the number of the phase and returns the smaller space.
     """
 
     space: Space
     shrink: Shrink | None = None
     num_random: int = 1
-    label_smoothing: float = 0.1
+    task: Learner = field(default_factory=lambda: Classify(label_smoothing=0.1))
     drop_path: float = 0.0
     evaluator: Evaluator | None = None
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
@@ -55,11 +60,16 @@ class Sandwich:
     shrunk: int = 0
     _opened: dict[tuple[str, int], Space] = field(default_factory=dict, repr=False)
 
-    metric = "val_accuracy"
+    @property
+    def metric(self) -> str:
+        """That of the inner task."""
+        return self.task.metric
 
     def begin_step(self, progress: float) -> bool:
         """Note the progress and shrink the space when that is due."""
         self.progress = progress
+        if isinstance(self.task, FollowsProgress):
+            self.task.begin_step(progress)
         if self.shrink is None or self.shrunk >= len(SHRINKING) or progress < SHRINKING[self.shrunk]:
             return False
         with torch.random.fork_rng(devices=[]):
@@ -67,21 +77,21 @@ class Sandwich:
         self.shrunk += 1
         return True
 
-    def train_step(self, network: nn.Module, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
-        """One sandwich: x (B, C, H, W) at the largest input size, y (B,)."""
+    def train_step(self, network: nn.Module, x: Tensor, y: Any) -> Mapping[str, Tensor]:
+        """One sandwich: x (B, C, H, W) and its labels y at the largest input size."""
         assert isinstance(network, Supernet)
         space = self.current()
         largest, *others = self._sample(space)
         with self.autocast():
-            logits = network(resize_to(x, largest), largest, drop_path=self.drop_path).float()
-        loss = F.cross_entropy(logits, y, label_smoothing=self.label_smoothing)
-        loss.backward()  # type: ignore[no-untyped-call]
-        wanted = F.softmax(logits.detach(), dim=1)
-        values = {"loss": loss.detach()}
+            outputs = network(resize_to(x, largest), largest, drop_path=self.drop_path)
+        losses = self.task.loss(outputs, y)
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        values = {name: value.detach() for name, value in losses.items()}
+        wanted = tuple(output.detach() for output in outputs) if isinstance(outputs, tuple) else outputs.detach()
         for arch in others:
             with self.autocast():
-                logits = network(resize_to(x, arch), arch).float()
-            distilled = F.cross_entropy(logits, wanted)
+                outputs = network(resize_to(x, arch), arch)
+            distilled = self.task.distill(outputs, wanted, y)
             distilled.backward()  # type: ignore[no-untyped-call]
             values["distill_loss"] = distilled.detach()
         return values
@@ -130,3 +140,13 @@ class Sandwich:
             archs.append(space.smallest())
             archs += [space.sample(random.Random(random.getrandbits(64))) for _ in range(self.num_random)]
         return list({arch.id: arch for arch in archs}.values())
+
+
+def learner_of(supernet: Supernet, space: Space, config: TrainConfig, batches: Loader) -> Learner:
+    """The task of the networks of `space`, as `config` asks for it; labels are in pixels of its largest input size."""
+    task = make_task(supernet.extract(space.largest()), config, batches)
+    if not isinstance(task, Detect | Instance):
+        return task
+    genes = space.encode(space.largest())
+    sizes_hw = [space.decode({**genes, "size": size}).size_hw for size in reversed(space.choices("size"))]
+    return dataclasses.replace(task, sizes_hw=tuple(dict.fromkeys([*task.sizes_hw, *sizes_hw])))

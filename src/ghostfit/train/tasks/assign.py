@@ -68,6 +68,18 @@ def make_grid(size_hw: tuple[int, int], strides: tuple[int, ...], device: torch.
     return Grid(size_hw, points, sides, strides, levels_hw)
 
 
+def check_sizes(sizes_hw: Sequence[tuple[int, int]], strides: tuple[int, ...]) -> None:
+    """Raise ValueError when inputs of two sizes have equally many anchors, so that outputs don't tell them apart."""
+    known: dict[int, tuple[int, int]] = {}
+    for size_hw in sizes_hw:
+        num = sum(height * width for height, width in make_grid(size_hw, strides).levels_hw)
+        if known.setdefault(num, size_hw) != size_hw:
+            raise ValueError(
+                f"inputs of {known[num]} and of {size_hw} pixels both have {num} anchors at strides {strides}; "
+                "use sizes that differ by a cell of the finest level"
+            )
+
+
 def grid_of(
     num_anchors: int, sizes_hw: Sequence[tuple[int, int]], strides: tuple[int, ...], device: torch.device
 ) -> Grid:

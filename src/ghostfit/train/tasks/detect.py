@@ -19,7 +19,7 @@ from ghostfit.train.config import TrainConfig
 from ghostfit.train.evaluate import device_of
 from ghostfit.train.precision import autocast_of
 from ghostfit.train.task import Loader
-from ghostfit.train.tasks.assign import Assignment, Grid, assign_aligned, assign_nearest, grid_of
+from ghostfit.train.tasks.assign import Assignment, Grid, assign_aligned, assign_nearest, check_sizes, grid_of
 from ghostfit.train.tasks.dense import Outputs, Values, arch_of, check_settings, in_float32, sizes_of, step, teacher_for
 from ghostfit.train.tasks.losses import giou_of, imitation_loss, varifocal_loss
 from ghostfit.train.tasks.scoring import score_objects
@@ -46,6 +46,10 @@ class Detect:
     progress: float = 0.0
 
     metric = "val_map"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for input sizes that outputs don't tell apart."""
+        check_sizes(self.sizes_hw, self.strides)
 
     def begin_step(self, progress: float) -> bool:
         """Note the progress: the assignment by place ends with the warm-up."""

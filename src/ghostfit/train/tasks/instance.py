@@ -18,7 +18,7 @@ from ghostfit.train.config import TrainConfig
 from ghostfit.train.evaluate import device_of
 from ghostfit.train.precision import autocast_of
 from ghostfit.train.task import Loader
-from ghostfit.train.tasks.assign import Assignment, grid_of
+from ghostfit.train.tasks.assign import Assignment, check_sizes, grid_of
 from ghostfit.train.tasks.dense import Outputs, Values, arch_of, check_settings, in_float32, sizes_of, step, teacher_for
 from ghostfit.train.tasks.detect import (
     CONFIDENT,
@@ -49,6 +49,10 @@ class Instance:
     progress: float = 0.0
 
     metric = "val_map"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for input sizes that outputs don't tell apart."""
+        check_sizes(self.sizes_hw, self.strides)
 
     def begin_step(self, progress: float) -> bool:
         """Note the progress: the assignment by place ends with the warm-up."""
