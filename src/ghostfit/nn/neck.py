@@ -7,7 +7,7 @@ Maps are joined by sums where the papers concatenate: a 1x1 convolution on conca
 so nothing is lost, the coarse map's share is computed before it is enlarged, and both sides have the same slots. Every
 map of one width has one channel order, that which Ghost modules of the head's ratio write.
 
->>> neck = GhostPan(Dense("detect", width=16), (tuple(range(8)), tuple(range(12))), Form())
+>>> neck = GhostPan(Dense("detect", width=16), (tuple(range(8)), tuple(range(12))), Form()).eval()
 >>> [tuple(level.shape) for level in neck([torch.zeros(1, 8, 8, 8), torch.zeros(1, 12, 4, 4)])]
 [(1, 16, 8, 8), (1, 16, 4, 4), (1, 16, 2, 2), (1, 16, 1, 1)]
 """
