@@ -12,8 +12,8 @@ from helpers import small_evaluator, small_space
 
 from ghostfit.arch import Dense
 from ghostfit.nn.sharing import Supernet
-from ghostfit.presets import preset
 from ghostfit.search.evaluate import resize_to
+from ghostfit.search.start import plain_start
 from ghostfit.search.supernet import OPENING, SHRINKING, Sandwich, learner_of
 from ghostfit.space import Space
 from ghostfit.train.config import TrainConfig
@@ -99,8 +99,7 @@ def test_a_step_of_classification_is_cross_entropy_and_soft_cross_entropy() -> N
 
 
 def dense_space(task: str) -> Space:
-    start = preset("ghostnet_050", num_classes=2, size_hw=(64, 64))
-    arch = start.as_dense(Dense(task, width=16, strides=(8, 16, 32)))  # type: ignore[arg-type]
+    arch = plain_start(2, (64, 64), width=0.25, depth=1).as_dense(Dense(task, width=16, strides=(8, 16, 32)))  # type: ignore[arg-type]
     return Space.around(arch, widths=(0.5, 1.0), sizes=(0.75, 1.0))
 
 
