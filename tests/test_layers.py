@@ -46,7 +46,7 @@ HEAVY = {
     "scipy",
     "accelerate",
 }
-NEEDS_TORCH_IN_DATA = {"augment.py", "loader.py"}
+NEEDS_TORCH_IN_DATA = {"augment.py", "dense_augment.py", "dense_loader.py", "loader.py"}
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 

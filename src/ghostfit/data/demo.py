@@ -53,6 +53,11 @@ class DemoImage:
 
     number: int
 
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """What `read` gives, without painting."""
+        return SIZE, SIZE
+
     def read(self) -> NDArray[np.uint8]:
         return paint(plan_scene(SEED, self.number))
 

@@ -109,6 +109,8 @@ def read_values(source: Source, *, colours: bool = False) -> NDArray[np.int64]:
 
 def read_size_hw(source: Source) -> tuple[int, int]:
     """Height and width of an image when it is upright; reads only its header. Raises ValueError when it has none."""
+    if (known := getattr(source, "size_hw", None)) is not None:  # of images that are painted
+        return int(known[0]), int(known[1])
     try:
         place: Any = getattr(source, "path", None)
         if place is None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from ghostfit.data.augment import Transform, resize
 
 __all__ = ["Batch", "Batches", "eval_batches", "resize"]
 
+T = TypeVar("T")
 Batch = tuple[Tensor, Tensor]  # x (B, C, H, W) float32, channels_last, normalised; y (B,) int64
 
 
@@ -92,7 +94,7 @@ class Batches:
         make = lambda number: self._make(order, epoch, number, size_hw or self.size_hw)  # noqa: E731
         if self.prefetch == 0:
             return map(make, numbers)
-        return _prefetched(make, numbers, self.prefetch)
+        return prefetched(make, numbers, self.prefetch)
 
     def _make(self, order: NDArray[np.int64], epoch: int, number: int, size_hw: tuple[int, int]) -> Batch:
         rows = order[number * self.batch_size : (number + 1) * self.batch_size]
@@ -129,13 +131,13 @@ def eval_batches(
     )
 
 
-def _prefetched(make: Callable[[int], Batch], numbers: range, depth: int) -> Iterator[Batch]:
+def prefetched(make: Callable[[int], T], numbers: range, depth: int) -> Iterator[T]:
     """Results of `make`, prepared in a thread at most `depth` ahead. Its error is raised here; closing ends the
     thread."""
-    results: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
+    results: queue.Queue[T | BaseException | None] = queue.Queue(depth)
     is_closed = threading.Event()
 
-    def put(item: Batch | BaseException | None) -> None:
+    def put(item: T | BaseException | None) -> None:
         while not is_closed.is_set():
             try:
                 results.put(item, timeout=0.1)

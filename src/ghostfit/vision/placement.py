@@ -13,9 +13,12 @@ a mere scale.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+S = TypeVar("S", bound=np.generic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +41,16 @@ class Placement:
         boxes = np.asarray(boxes_xyxy, np.float64) * (2 * self.scale_xy) + [*self.offset_xy, *self.offset_xy]
         return boxes.astype(np.float32)
 
-    def map_to_input(self, label_map: NDArray[np.generic], *, fill: int) -> NDArray[np.generic]:
+    def map_to_input(self, label_map: NDArray[S], *, fill: int) -> NDArray[S]:
         """Labels of pixels (..., H, W) of the image at the input's size, each the nearest one; `fill` in the bars.
 
         Raises ValueError when `label_map` is not of the image's size.
         """
         if tuple(label_map.shape[-2:]) != self.image_hw:
             raise ValueError(f"a map of {label_map.shape[-2:]} for an image of {self.image_hw}; their sizes must agree")
-        return sample_map(label_map, *self._centres(), fill=fill)
+        return sample_map(label_map, *self.centres(), fill=fill)
 
-    def _centres(self) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    def centres(self) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Where the centres of the input's rows and columns lie in the image."""
         (scale_x, scale_y), (offset_x, offset_y) = self.scale_xy, self.offset_xy
         height, width = self.input_hw
@@ -55,8 +58,8 @@ class Placement:
 
 
 def sample_map(
-    label_map: NDArray[np.generic], y: NDArray[np.floating], x: NDArray[np.floating], *, fill: int
-) -> NDArray[np.generic]:
+    label_map: NDArray[S], y: NDArray[np.floating], x: NDArray[np.floating], *, fill: int
+) -> NDArray[S]:
     """Values of `label_map` (..., H, W) at rows `y` (h,) and columns `x` (w,), in pixels from its edge: (..., h, w).
 
     `fill` where a point lies outside.
