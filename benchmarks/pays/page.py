@@ -18,12 +18,12 @@ from pays.settings import SETTINGS, Setting
 PAGE = Path(__file__).parent.parent / "search_pays.md"
 BEGIN, END = "<!-- results: written by search_pays.py --page -->", "<!-- end of results -->"
 KINDS = {
-    "ours": "**ours**: searched, inherited weights, taught",
-    "scratch": "ours, from scratch, not taught",
+    "ours": "**ours**: searched, from inherited weights",
+    "scratch": "the same network from scratch",
     "width": "hand-made chain of convolutions, width-scaled",
-    "random": "random search, same evaluations, inherited, taught",
-    "params": "search by parameter count, inherited, taught",
-    "macs": "search by MACs, inherited, taught",
+    "random": "random search, same evaluations, inherited",
+    "params": "search by parameter count, inherited",
+    "macs": "search by MACs, inherited",
 }
 SHAPES = {"ours": ("diamond", "blue"), "width": ("square", "green"), "peer": ("circle", "grey")}
 Rows = Mapping[str, dict[str, Any]]

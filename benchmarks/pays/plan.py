@@ -21,7 +21,6 @@ Piece = tuple[str, Callable[[], bool]]
 TOLERANCE = 1.03  # of a limit: what two measurements of one file differ by
 PEERS_A_LIMIT = 2
 ORIGINS = ("nsga2", "random", "params", "macs")
-FINAL_LR = 0.004
 
 
 def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iterator[Piece]:
@@ -129,11 +128,9 @@ def _train_peer(setting: Setting, data: Path, peer: str, seed: int, images: int,
 
 
 def _final(ours: Ours, found: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Inherited weights, taught by the store's largest network."""
+    """From inherited weights; a teacher besides them cost much and gained nothing (docs/LOG.md, 2026-11-26)."""
     arch = Arch.from_dict(found["arch"])
-    network = ours.train_found(
-        arch, seed=seed, images=ours.setting.images, inherits=True, taught=True, lr=FINAL_LR, distill_weight=0.7
-    )
+    network = ours.train_found(arch, seed=seed, images=ours.setting.images, inherits=True)
     test = accuracy(ours.setting, ours.data, network, "test", arch.size_hw[0])
     return {"test": test, "images": ours.setting.images, **_size(arch)}
 

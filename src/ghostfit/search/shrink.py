@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,10 @@ from ghostfit.search.evaluate import Evaluator
 from ghostfit.search.limits import Costs, Limits, main_cost
 from ghostfit.space import Space
 
-SURE = 1.5  # standard deviations between two choices before the lesser is dropped
+# Standard deviations between two choices before the lesser is dropped. At 1.5 the input size that the slowest of three
+# limits needed was lost on CIFAR-10 (docs/LOG.md, 2026-11-26).
+SURE = 2.0
+NEAR = 2.0  # networks within this factor of the limit tell the price of latency there; further ones count less and less
 PRIOR_SHARE = 0.5  # of the spread of accuracy that one choice may explain, before any evidence
 Array = NDArray[np.float64]
 
@@ -109,7 +112,8 @@ class Shrinker:
             seen.append((phase, space.encode(arch), score.accuracy, main_cost(self.limits, costs)))
         self.evaluator.forget()
         self.evidence += seen
-        smaller, log = drop_by_evidence(space, self.evidence, phase + 1, has_price=bool(self.limits.given()))
+        limit = next(iter(self.limits.given().values()), None)
+        smaller, log = drop_by_evidence(space, self.evidence, phase + 1, limit=limit)
         earlier = [record for record in self.run.records("evidence.jsonl") if record["phase"] < phase]
         names = ("phase", "point", "accuracy", "cost")
         write_lines(self.run, "evidence.jsonl", [*earlier, *(dict(zip(names, row, strict=True)) for row in seen)])
@@ -136,15 +140,17 @@ def write_lines(run: Run, name: str, records: Sequence[dict[str, Any]]) -> None:
 
 
 def drop_by_evidence(
-    space: Space, evidence: Sequence[tuple[int, dict[str, int], float, float]], phase: int, *, has_price: bool = True
+    space: Space,
+    evidence: Sequence[tuple[int, dict[str, int], float, float]],
+    phase: int,
+    *,
+    limit: float | None,
 ) -> tuple[Space, list[Dropped]]:
     """The space without choices that others of their gene beat; `evidence` is (phase, point, accuracy, cost).
 
-    Without `has_price` the cost does not count against a choice.
+    `limit` is that of the cost; without one the cost does not count against a choice.
     """
-    model = GeneModel.fit(space, evidence)
-    if not has_price:
-        model = replace(model, price=0.0)
+    model = GeneModel.fit(space, evidence, price=0.0 if limit is None else price_near(limit, evidence))
     log = []
     for gene in space.open_genes():
         choices = space.choices(gene)
@@ -179,10 +185,12 @@ class GeneModel:
     accuracy: Array  # (K,) posterior mean of each choice's share, 0..1
     covariance: Array  # (K, K)
     log_cost: Array  # (K,)
-    price: float  # accuracy that the networks seen gain for each e-fold of cost; at least 0
+    price: float  # of an e-fold of cost, in accuracy
 
     @classmethod
-    def fit(cls, space: Space, evidence: Sequence[tuple[int, dict[str, int], float, float]]) -> GeneModel:
+    def fit(
+        cls, space: Space, evidence: Sequence[tuple[int, dict[str, int], float, float]], *, price: float = 0.0
+    ) -> GeneModel:
         """The model of `evidence`; each phase has its own mean, since weights improve between phases."""
         columns = {
             pair: number
@@ -201,8 +209,6 @@ class GeneModel:
         design = np.stack([_centred(column, phases) for column in design.T], axis=1)
         share, covariance = _regress(design, accuracy)
         cost_share, _ = _regress(design, log_cost)
-        spread = float(log_cost @ log_cost)
-        price = max(float(log_cost @ accuracy) / spread, 0.0) if spread > 0 else 0.0
         return cls(columns, share, covariance, cost_share, price)
 
     def worth(self, gene: str, choice: int) -> float:
@@ -215,6 +221,19 @@ class GeneModel:
         a, b = self.columns[gene, better], self.columns[gene, lesser]
         variance = self.covariance[a, a] + self.covariance[b, b] - 2 * self.covariance[a, b]
         return self.worth(gene, better) - self.worth(gene, lesser), float(np.sqrt(max(variance, 0.0)))
+
+
+def price_near(limit: float, evidence: Sequence[tuple[int, dict[str, int], float, float]]) -> float:
+    """Accuracy that networks gain for each e-fold of cost where the cost is about `limit`; at least 0.
+
+    Among cheap networks a little more cost buys much accuracy, near a generous limit it buys little: each network
+    counts by its distance from the limit.
+    """
+    phases = np.array([phase for phase, *_ in evidence])
+    log_cost = np.log([cost for *_, cost in evidence])
+    weights = np.exp(-0.5 * ((log_cost - np.log(limit)) / np.log(NEAR)) ** 2) + 1e-6
+    accuracy = np.array([value for _, _, value, _ in evidence])
+    return _slope(_centred(log_cost, phases, weights), _centred(accuracy, phases, weights), weights)
 
 
 def balanced_sample(space: Space, num: int, rng: random.Random) -> list[Arch]:
@@ -243,9 +262,16 @@ def _regress(design: Array, target: Array) -> tuple[Array, Array]:
     return np.asarray(mean, np.float64), np.asarray(covariance, np.float64)
 
 
-def _centred(values: Array, groups: NDArray[np.int64]) -> Array:
-    """Values less the mean of their group."""
+def _slope(x: Array, y: Array, weights: Array) -> float:
+    """Weighted least-squares slope of centred values, at least 0."""
+    spread = float(weights @ (x * x))
+    return max(float(weights @ (x * y)) / spread, 0.0) if spread > 0 else 0.0
+
+
+def _centred(values: Array, groups: NDArray[np.int64], weights: Array | None = None) -> Array:
+    """Values less the (weighted) mean of their group."""
     result = np.asarray(values, dtype=np.float64).copy()
     for group in np.unique(groups):
-        result[groups == group] -= result[groups == group].mean()
+        is_in = groups == group
+        result[is_in] -= np.average(result[is_in], weights=None if weights is None else weights[is_in])
     return result

@@ -47,7 +47,9 @@ class TrainConfig:
     branches: int = option(
         0, "train so many parallel convolutions for each, merged at the end (arXiv 2404.11202); 0: one, as it runs"
     )
-    augment: Literal["none", "light", "medium", "strong"] = option("medium", "strength of image augmentation")
+    augment: Literal["auto", "none", "light", "medium", "strong"] = option(
+        "auto", "strength of image augmentation; auto: light up to 48 pixels, else medium"
+    )
     flip: bool = option(True, "mirror training images left to right; --no-flip for digits, text and signs")
     class_weights: Literal["none", "balanced"] = option("none", "balanced: rare classes weigh more in the loss")
     hard_pixels: bool = option(False, "segmentation: learn the hard pixels only (arXiv 1808.00897)")

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ghostfit.data.augment import Strength
     from ghostfit.data.loader import Batches
 
+SMALL_INPUT = 48  # pixels: up to it images are shifted, not cropped, as He et al. do at 32 (arXiv 1512.03385)
 SMALLEST_SIDE = 32  # pixels; below it five halvings leave nothing
 LARGEST_SIDE = 224  # the size that published mobile networks are drawn for; larger on request
 EVAL_BATCH = 128
@@ -60,7 +61,7 @@ class Material:
         names: Sequence[str],
         *,
         batch_size: int,
-        augment: Strength,
+        augment: Strength | Literal["auto"],
         flip: bool,
         seed: int,
         size_hw: tuple[int, int] | None = None,
@@ -78,7 +79,7 @@ class Material:
             mean=self.prepare.mean,
             std=self.prepare.std,
             seed=seed,
-            transform=training_transform(augment, flip=flip),
+            transform=training_transform(strength_of(augment, size_hw or self.prepare.size_hw), flip=flip),
             drop_last=True,
         )
 
@@ -108,6 +109,13 @@ class Material:
     def indices(self, names: Sequence[str]) -> list[int]:
         """Samples of the splits called `names` whose images could be decoded."""
         return [index for name in names for index in getattr(self.splits, name) if self.cached.valid[index]]
+
+
+def strength_of(augment: Strength | Literal["auto"], size_hw: tuple[int, int]) -> Strength:
+    """The augmentation that ``auto`` stands for at an input size: crops leave too little of a small image."""
+    if augment != "auto":
+        return augment
+    return "light" if min(size_hw) <= SMALL_INPUT else "medium"
 
 
 def material_of(config: Any, run: Run, on_event: OnEvent) -> Material:
