@@ -19,7 +19,7 @@ from pays.settings import SETTINGS, Setting, accuracy, train
 
 Piece = tuple[str, Callable[[], bool]]
 TOLERANCE = 1.03  # of a limit: what two measurements of one file differ by
-PEERS_A_LIMIT = 2
+PEERS_A_LIMIT = 3
 ORIGINS = ("nsga2", "random", "params", "macs")
 
 
