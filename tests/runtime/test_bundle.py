@@ -137,7 +137,7 @@ def test_damaged_bundles_are_refused(bundle_path, name):
         ({"input": {"dtype": "uint8"}}, "dtype"),
         ({"decode": {"kind": "eval"}}, "decode kind"),
         ({"decode": {"temperature": -1}}, "temperature"),
-        ({"decode": {"temperature": "1"}}, "numbers"),
+        ({"decode": {"temperature": "1"}}, "a number above 0"),
         ({"decode": {"code": "x"}}, "decode"),
         ({"hook": "x"}, "unknown entry hook"),
         ({"latency": [3]}, "latency"),
