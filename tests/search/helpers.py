@@ -47,5 +47,5 @@ def small_evaluator(folder: Path, space: Space | None = None) -> Evaluator:
     torch.manual_seed(0)
     supernet = Supernet(space or small_space())
     images = [torch.randn(24, 3, 32, 32)]
-    latencies = CountedLatencies(lambda arch: b"", path=folder / "latency.jsonl")
+    latencies = CountedLatencies(lambda arch, form: b"", path=folder / "latency.jsonl")
     return Evaluator(supernet, images, images, [torch.arange(24) % 4], latencies)

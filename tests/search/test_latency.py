@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import small_space
 
+from ghostfit.export.lower import LOWERINGS
 from ghostfit.runtime.bench import Latency
 from ghostfit.search.evaluate import costs_of
 from ghostfit.search.latency import LatencyStore
@@ -68,11 +69,23 @@ def test_a_line_of_an_earlier_version_without_a_size_is_measured_anew(tmp_path: 
     assert store.size_bytes(arch) > 0 and store.num_measured == 1
 
 
-def test_threads_and_architectures_have_their_own_figures(tmp_path: Path) -> None:
+def test_threads_forms_and_architectures_have_their_own_figures(tmp_path: Path) -> None:
     space, path = small_space(), tmp_path / "latency.jsonl"
     one, two = new_store(path), new_store(path, threads=2)
+    plain = LatencyStore(export_fresh, path=path, form="plain")
     keys = {one.key(space.smallest()), one.key(space.largest()), two.key(space.smallest())}
-    assert len(keys) == 3
+    assert len(keys | {plain.key(space.smallest())}) == 4
+
+
+def test_what_is_measured_is_the_file_in_the_stores_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = []
+    monkeypatch.setattr(
+        "ghostfit.search.latency.measure_latency", lambda model, *args, **kwargs: files.append(model) or LATENCY
+    )
+    arch = small_space().largest()
+    for form in LOWERINGS:
+        LatencyStore(export_fresh, path=tmp_path / "latency.jsonl", form=form).measure(arch)
+    assert files == [export_fresh(arch, form) for form in LOWERINGS] and len(set(files)) == len(LOWERINGS)
 
 
 def test_a_resumed_run_finds_its_own_figures_even_of_a_busy_machine(

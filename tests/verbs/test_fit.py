@@ -61,6 +61,15 @@ def test_the_bundle_holds_what_was_measured(done: FitResult) -> None:
     assert gf.Arch.from_dict(manifest.arch).id == done.arch_id  # type: ignore[arg-type]
 
 
+def test_what_was_measured_in_the_search_is_what_is_shipped(done: FitResult) -> None:
+    run, bundle = Run.open(done.run), open_bundle(done.bundle)
+    form = run.read_json("lowering.json")["name"]
+    assert bundle.manifest.lowering["name"] == form  # type: ignore[index]
+    records = [record for record in run.records("search.jsonl") if record["arch_id"] == done.arch_id]
+    assert {record["size_bytes"] for record in records} == {len(bundle.network)}
+    assert bundle.manifest.files["model.onnx"].bytes == len(bundle.network)
+
+
 def test_it_has_learnt_what_is_easy(done: FitResult) -> None:
     assert done.accuracy > 0.6
 

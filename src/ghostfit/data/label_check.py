@@ -140,7 +140,9 @@ def _find_tiny(
 
 def _find_twice(dataset: Dataset, labels: LabelFacts) -> Iterator[Finding]:
     objects = labels.objects[~labels.objects["is_crowd"]]
-    keys = np.column_stack([objects["sample"], objects["class_id"], objects["box_xyxy"].reshape(-1, 4), objects["area"]])
+    keys = np.column_stack(
+        [objects["sample"], objects["class_id"], objects["box_xyxy"].reshape(-1, 4), objects["area"]]
+    )
     if not len(keys):
         return
     _, first, counts = np.unique(keys, axis=0, return_index=True, return_counts=True)

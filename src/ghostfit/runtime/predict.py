@@ -1,5 +1,7 @@
 """Load a bundle and ask it about images: ``load("model.ghost")("photo.jpg").label``.
 
+A detector answers with `Detections`, a segmenter with a `ClassMap`, in pixels of the image that was given.
+
 The way of an image is the one that was measured: `read_image`, the bundle's `Prepare`, a backend, the one decode.
 """
 
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -19,9 +21,10 @@ import numpy as np
 from ghostfit.runtime.backends import Backend, open_backend
 from ghostfit.runtime.bundle import BundleError, open_bundle
 from ghostfit.runtime.manifest import Manifest
-from ghostfit.vision.decode import decode_classification
+from ghostfit.runtime.tasks import WAYS
+from ghostfit.vision.placement import Placement
 from ghostfit.vision.prepare import SUFFIXES, ImageError, ImageSource, read_image
-from ghostfit.vision.results import Classification
+from ghostfit.vision.results import Result
 
 T = TypeVar("T")
 
@@ -34,41 +37,63 @@ class Model:
     backend: Backend
 
     @overload
-    def __call__(self, image: ImageSource) -> Classification: ...
+    def __call__(self, image: ImageSource) -> Any: ...
 
     @overload
-    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Classification]: ...
+    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Any]: ...
 
-    def __call__(self, image: ImageSource | list[Any] | tuple[Any, ...]) -> Classification | list[Classification]:
+    def __call__(self, image: ImageSource | list[Any] | tuple[Any, ...]) -> Any:
         """The result for an image (a path, bytes, an RGB array or a PIL image), or the results for a list of them.
 
-        Raises ImageError for one that can't be read; `predict_many` goes on instead.
+        A `Classification`, `Detections` or a `ClassMap`, as the bundle's task has it. Raises ImageError for an image
+        that can't be read; `predict_many` goes on instead.
         """
         if isinstance(image, (list, tuple)):
-            return self.decode(self.logits([self.pixels(one) for one in image]))
-        return self.decode(self.logits([self.pixels(image)]))[0]
+            return self.results([self.read(one) for one in image])
+        return self.results([self.read(image)])[0]
+
+    def read(self, image: ImageSource) -> tuple[np.ndarray, tuple[int, int]]:
+        """`image` read and resized, (h, w, C), uint8, and its own height and width. Raises ImageError."""
+        prepare = self.manifest.prepare
+        pixels = read_image(image, in_channels=prepare.in_channels)
+        return prepare.resized(pixels), (pixels.shape[0], pixels.shape[1])
+
+    def results(
+        self, images: Sequence[tuple[np.ndarray, tuple[int, int]]], *, score_from: float | None = None
+    ) -> list[Result]:
+        """Results of images as `read` gives them; objects from the score `score_from` on (default: the bundle's)."""
+        if not len(images):
+            return []
+        outputs = self.raw([pixels for pixels, _ in images])
+        placements = [self.manifest.prepare.placement(size_hw) for _, size_hw in images]
+        return WAYS[self.manifest.task].decode(self.manifest, outputs, placements, score_from)
+
+    def raw(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Raw outputs by name, (N, ...), float32, of at least one of `images` (h, w, C), uint8, as `pixels` gives."""
+        batch = self.manifest.prepare.normalised(np.stack(images))
+        if self.backend.input_shape[0] == 1 and len(batch) > 1:
+            parts = [self.backend.run(batch[i : i + 1]) for i in range(len(batch))]
+            outputs = {name: np.concatenate([part[name] for part in parts]) for name in self.manifest.outputs}
+        else:
+            outputs = self.backend.run(batch)
+        return {name: outputs[name] for name in self.manifest.outputs}
 
     def pixels(self, image: ImageSource) -> np.ndarray:
         """`image` read and resized: (h, w, C), uint8. Raises ImageError."""
-        prepare = self.manifest.prepare
-        return prepare.resized(read_image(image, in_channels=prepare.in_channels))
+        return self.read(image)[0]
 
     def logits(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Raw outputs (N, num_classes), float32, of `images` (h, w, C), uint8, as `pixels` gives them."""
+        """Raw outputs (N, num_classes), float32, of a classifier for `images` as `pixels` gives them."""
         if not len(images):
             return np.empty((0, len(self.manifest.class_names)), np.float32)
-        batch = self.manifest.prepare.normalised(np.stack(images))
-        name = self.manifest.outputs[0]
-        if self.backend.input_shape[0] == 1 and len(batch) > 1:
-            return np.concatenate([self.backend.run(batch[i : i + 1])[name] for i in range(len(batch))])
-        return self.backend.run(batch)[name]
+        return self.raw(images)[self.manifest.outputs[0]]
 
-    def decode(self, logits: np.ndarray) -> list[Classification]:
-        """Results of raw outputs (N, num_classes), by the bundle's temperature and threshold."""
-        rule = self.manifest.decode
-        return decode_classification(
-            logits, class_names=self.manifest.class_names, temperature=rule.temperature, threshold=rule.threshold
-        )
+    def decode(self, outputs: np.ndarray | Mapping[str, np.ndarray], placements: Sequence[Placement] = ()) -> list[Any]:
+        """Results of raw outputs: a classifier's (N, num_classes), or those by name and where each image lies in the
+        input (`Prepare.placement`), by the bundle's settings.
+        """
+        named = outputs if isinstance(outputs, Mapping) else {self.manifest.outputs[0]: outputs}
+        return [*WAYS[self.manifest.task].decode(self.manifest, named, placements, None)]
 
 
 def load(path: str | Path, *, runtime: str = "onnxruntime", threads: int | None = None) -> Model:
@@ -86,17 +111,17 @@ def load(path: str | Path, *, runtime: str = "onnxruntime", threads: int | None 
     model = Model(manifest, backend)
     try:
         blank = np.zeros((*manifest.prepare.size_hw, manifest.prepare.in_channels), np.uint8)
-        shape = model.logits([blank]).shape  # the first run also allocates
-    except (ValueError, KeyError) as error:
+        WAYS[manifest.task].check(manifest, model.raw([blank]))  # the first run also allocates
+    except KeyError as error:
+        raise BundleError(f"{path}: the network does not fit its manifest: it has no output {error}") from error
+    except ValueError as error:
         raise BundleError(f"{path}: the network does not fit its manifest: {error}") from error
-    if shape != (1, len(manifest.class_names)):
-        raise BundleError(f"{path}: the network gives {shape}, its manifest names {len(manifest.class_names)} classes")
     return model
 
 
 def predict_many(
     model: Model, inputs: str | Path | Iterable[str | Path], *, batch: int = 16, readers: int = 2
-) -> Iterator[tuple[Path, Classification | ImageError]]:
+) -> Iterator[tuple[Path, Result | ImageError]]:
     """(path, result) of each image that `inputs` names: files, folders and glob patterns, in `find_images`' order.
 
     A file that can't be read gives its ImageError in place of a result. `readers` threads decode the next `batch`
@@ -138,10 +163,10 @@ def _images_of(entry: str | Path) -> list[Path]:
 
 def _predict_paths(
     model: Model, paths: Iterable[Path], batch: int, readers: int
-) -> Iterator[tuple[Path, Classification | ImageError]]:
-    def read(path: Path) -> np.ndarray | ImageError:
+) -> Iterator[tuple[Path, Result | ImageError]]:
+    def read(path: Path) -> tuple[np.ndarray, tuple[int, int]] | ImageError:
         try:
-            return model.pixels(path)
+            return model.read(path)
         except ImageError as error:
             return error
 
@@ -153,7 +178,7 @@ def _predict_paths(
             images = [future.result() for future in coming]
             following = next(waiting, [])
             coming = [pool.submit(read, path) for path in following]
-            results = iter(model.decode(model.logits([image for image in images if isinstance(image, np.ndarray)])))
+            results = iter(model.results([image for image in images if not isinstance(image, ImageError)]))
             for path, image in zip(chunk, images, strict=True):
                 yield path, image if isinstance(image, ImageError) else next(results)
             chunk = following

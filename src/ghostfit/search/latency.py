@@ -1,8 +1,8 @@
 """Latency and size of an architecture: of the file that would be shipped, remembered in a plain JSON-lines store.
 
-An entry is keyed by architecture, device, runtime with version, threads and file format version: a figure is reused
-only where it would be measured again the same way. Weights change neither time nor size, so the exported file of an
-architecture with fresh weights stands for all of them.
+An entry is keyed by architecture, device, runtime with version, threads, form and version of the file: a figure is
+reused only where it would be measured again the same way. Weights change neither time nor size, so the exported file of
+an architecture with fresh weights stands for all of them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from pathlib import Path
 
 from ghostfit.arch import Arch
 from ghostfit.data.cache import default_cache_dir
+from ghostfit.export.lower import DEFAULT_LOWERING
 from ghostfit.run import describe_machine
 from ghostfit.runtime.bench import Latency, measure_latency
 
 DISTURBED, MOST_TRIES = 0.5, 3  # share of runs that another program interrupted; then how often to measure
-EXPORT_VERSION = 2  # raise when the exported graph changes, so that older figures are measured again
+EXPORT_VERSION = 3  # raise when the exported graph changes, so that older figures are measured again
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,17 @@ class Measured:
 class LatencyStore:
     """Measured latencies of one device, runtime and thread count, in one JSON-lines file.
 
-    `export` turns an architecture into the bytes of its file. Several processes may append to one store. `run_path` is
-    a second file, of one run: every figure the run has used, those of a busy machine included, and it goes before the
-    store, so that a run that was killed and resumed decides by the same figures.
+    `export` turns an architecture and the name of a form (`ghostfit.export.lower.LOWERINGS`) into the bytes of its
+    file; `form` is the one that the found network is shipped in. Several processes may append to one store. `run_path`
+    is a second file, of one run: every figure the run has used, those of a busy machine included, and it goes before
+    the store, so that a run that was killed and resumed decides by the same figures.
     """
 
-    export: Callable[[Arch], bytes]
+    export: Callable[[Arch, str], bytes]
     path: Path = field(default_factory=lambda: default_cache_dir() / "latency.jsonl")
     runtime: str = "onnxruntime"
     threads: int = 1
+    form: str = DEFAULT_LOWERING
     budget_s: float = 0.6
     run_path: Path | None = None
     _known: dict[str, Measured] = field(default_factory=dict, repr=False)
@@ -75,7 +78,7 @@ class LatencyStore:
 
     def _measure_calmly(self, arch: Arch) -> Measured:
         """The least disturbed of a few measurements: one in which other programs took the core is made again."""
-        model, shape = self.export(arch), (1, arch.in_channels, *arch.size_hw)
+        model, shape = self.export(arch, self.form), (1, arch.in_channels, *arch.size_hw)
         tries: list[Latency] = []
         while len(tries) < MOST_TRIES and all(latency.disturbed > DISTURBED for latency in tries):
             tries.append(
@@ -85,11 +88,14 @@ class LatencyStore:
 
     def key(self, arch: Arch) -> str:
         """What a figure depends on, as text."""
-        machine = describe_machine()
-        device = f"{machine['processor']} x{machine['cores']} {machine['system']} {platform.node()}"
-        return "|".join(
-            [arch.deployed().id, device, _runtime_version(self.runtime), f"t{self.threads}", f"e{EXPORT_VERSION}"]
-        )
+        return "|".join([arch.deployed().id, conditions_of(self.runtime, self.threads), self.form])
+
+
+def conditions_of(runtime: str, threads: int) -> str:
+    """Machine, runtime with version, threads and version of the exported files, as text."""
+    machine = describe_machine()
+    device = f"{machine['processor']} x{machine['cores']} {machine['system']} {platform.node()}"
+    return "|".join([device, _runtime_version(runtime), f"t{threads}", f"e{EXPORT_VERSION}"])
 
 
 def _append(path: Path, key: str, arch: Arch, measured: Measured) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ghostfit.config import argument, option, settle
 from ghostfit.event import Event, OnEvent, ignore
@@ -13,9 +16,11 @@ from ghostfit.run import Run
 from ghostfit.runtime.predict import load
 from ghostfit.runtime.score import score_bundle
 from ghostfit.verbs.finish import content_of
+from ghostfit.vision.objects import Objects
 
 if TYPE_CHECKING:
-    from ghostfit.data.dataset import Dataset
+    from ghostfit.data.dataset import Dataset, Sample
+    from ghostfit.data.targets import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,25 +50,57 @@ class EvaluateResult:
     def to_text(self) -> str:
         """For a terminal."""
         report = self.report
-        lines = [
-            f"accuracy           {100 * report['accuracy']:.2f} % ± {100 * report['standard_error']:.2f} "
-            f"({report['num_images']} images, {self.split})",
-            f"balanced accuracy  {100 * report['balanced_accuracy']:.2f} %",
-            f"calibration error  {100 * report['ece']:.1f} points",
-            f"unsure             {100 * report['unsure_fraction']:.1f} % of the answers"
-            + (
-                f", the others {100 * report['accuracy_when_sure']:.2f} % right" if report["accuracy_when_sure"] else ""
-            ),
-        ]
-        for entry in report["per_class"]:
-            shares = [
-                f"{100 * entry[name]:6.1f} %" if entry[name] is not None else "      -"
-                for name in ("precision", "recall")
-            ]
-            lines.append(f"  {entry['name']:<20} precision {shares[0]}  recall {shares[1]}")
+        lines = _MAIN[next(name for name in _MAIN if name in report)](report, self.split)
         if report["skipped"]:
             lines.append(f"skipped            {len(report['skipped'])} images that can't be read")
         return "\n".join(lines)
+
+
+def _classes(report: dict[str, Any], split: str) -> list[str]:
+    lines = [
+        f"accuracy           {100 * report['accuracy']:.2f} % ± {100 * report['standard_error']:.2f} "
+        f"({report['num_images']} images, {split})",
+        f"balanced accuracy  {100 * report['balanced_accuracy']:.2f} %",
+        f"calibration error  {100 * report['ece']:.1f} points",
+        f"unsure             {100 * report['unsure_fraction']:.1f} % of the answers"
+        + (f", the others {100 * report['accuracy_when_sure']:.2f} % right" if report["accuracy_when_sure"] else ""),
+    ]
+    for entry in report["per_class"]:
+        shares = [_percent(entry[name]) for name in ("precision", "recall")]
+        lines.append(f"  {entry['name']:<20} precision {shares[0]}  recall {shares[1]}")
+    return lines
+
+
+def _objects(report: dict[str, Any], split: str) -> list[str]:
+    sizes = ", ".join(f"{name} {_percent(report[f'map_{name}']).strip()}" for name in ("small", "medium", "large"))
+    lines = [
+        f"mAP 50-95          {_percent(report['map']).strip()} ({report['num_images']} images, {split})",
+        f"mAP 50             {_percent(report['map50']).strip()}",
+        f"by size            {sizes}",
+    ]
+    lines += [f"  {entry['name']:<20} mAP 50-95 {_percent(entry['map'])}" for entry in report["per_class"]]
+    return lines
+
+
+def _pixels(report: dict[str, Any], split: str) -> list[str]:
+    lines = [
+        f"mIoU               {_percent(report['miou']).strip()} ({report['num_images']} images, {split})",
+        f"pixel accuracy     {_percent(report['pixel_accuracy']).strip()}",
+    ]
+    lines += [f"  {entry['name']:<20} IoU {_percent(entry['iou'])}" for entry in report["per_class"]]
+    return lines
+
+
+def _percent(share: float | None) -> str:
+    return f"{100 * share:6.1f} %" if share is not None else "      -"
+
+
+# How a report is told, by the figure that its task is judged by (`runtime.score.MAIN_METRIC`).
+_MAIN: Mapping[str, Callable[[dict[str, Any], str], list[str]]] = {
+    "accuracy": _classes,
+    "map": _objects,
+    "miou": _pixels,
+}
 
 
 def evaluate(config: EvaluateConfig | str | Path, *, on_event: OnEvent = ignore, **settings: Any) -> EvaluateResult:
@@ -75,7 +112,10 @@ def evaluate(config: EvaluateConfig | str | Path, *, on_event: OnEvent = ignore,
     from ghostfit.data.readers import read_dataset
 
     model = load(config.bundle, runtime=config.runtime, threads=config.threads)
-    dataset = read_dataset(config.data, format=config.format or None)
+    task = model.manifest.task
+    dataset = read_dataset(config.data, format=config.format or None, task=None if task == "classify" else task)
+    if dataset.task != task:
+        raise ValueError(f"{config.data} is labelled for the task {dataset.task}, the bundle's is {task}")
     names = model.manifest.class_names
     unknown = sorted(set(dataset.class_names) - set(names))
     if unknown:
@@ -88,10 +128,10 @@ def evaluate(config: EvaluateConfig | str | Path, *, on_event: OnEvent = ignore,
     if split != "all" and split not in given:
         raise ValueError(f"--split {split}: there are {', '.join(given)}")
     indices = given[split] if split in given else range(len(dataset))
-    label_of = {index: names.index(name) for index, name in enumerate(dataset.class_names)}
+    places = [names.index(name) for name in dataset.class_names]
     total = len(indices)
     sources = (
-        (_told(dataset.samples[index], number, total, on_event), label_of[dataset.samples[index].label])
+        (_told(dataset.samples[index], number, total, on_event), _label(dataset.samples[index], places))
         for number, index in enumerate(indices, start=1)
     )
     return EvaluateResult(score_bundle(model, sources), split)
@@ -106,6 +146,29 @@ def _splits_of_run(path: Path, dataset: Dataset) -> Mapping[str, Sequence[int]] 
         return None
     splits = run.read_json("splits.json")
     return {name: splits[name] for name in ("train", "val", "search", "test")}
+
+
+def _label(sample: Sample, places: Sequence[int]) -> Any:
+    """The label in the bundle's classes; that of a dense task is read when its image is."""
+    return places[sample.label] if sample.target is None else Renamed(sample.target, tuple(places))
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A target whose class k is class ``places[k]`` of the bundle."""
+
+    target: Target
+    places: tuple[int, ...]
+
+    def read(self) -> Objects | np.ndarray:
+        """The label. Raises ValueError or OSError when it is damaged."""
+        label = self.target.read()
+        if isinstance(label, Objects):
+            return dataclasses.replace(label, class_ids=np.asarray(self.places)[label.class_ids])
+        table = np.arange(256, dtype=np.uint8)
+        table[: len(self.places)] = self.places
+        renamed: np.ndarray = table[label]
+        return renamed
 
 
 def _told(sample: Any, number: int, total: int, on_event: OnEvent) -> Any:

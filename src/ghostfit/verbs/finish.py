@@ -42,6 +42,7 @@ def ship(run: Run, network: Network, material: Material, on_event: OnEvent) -> P
         return path
     from ghostfit.export.export import export
     from ghostfit.train.evaluate import evaluate
+    from ghostfit.verbs.latencies import form_of
 
     began = time.perf_counter()
     on_event(Event("export", "start", "writing the bundle"))
@@ -64,6 +65,7 @@ def ship(run: Run, network: Network, material: Material, on_event: OnEvent) -> P
         images=[material.cached.images[index] for index in chosen],
         runtime=config.get("runtime", "onnxruntime"),
         threads=config.get("threads", 1),
+        lowering=form_of(run) or "auto",
         metrics={"val": {name: val[name] for name in ("accuracy", "standard_error", "loss", "ece", "num_images")}},
         trained={"data": material.dataset.name, "splits": material.splits.counts(), "seed": config["seed"]},
     )
@@ -115,7 +117,8 @@ def bench_bundle(run: Run, bundle: Path, runtime: str, threads: int, on_event: O
     """Phase ``bench``: latency of the shipped file beside the presets, in turns; and its time by block."""
     if run.is_done("bench"):
         return dict(run.read_json("bench.json")["rows"][0])
-    from ghostfit.verbs.latencies import export_fresh
+    from ghostfit.export.lower import DEFAULT_LOWERING
+    from ghostfit.verbs.latencies import export_fresh, form_of
 
     began = time.perf_counter()
     on_event(Event("bench", "start", "measuring beside the presets"))
@@ -124,7 +127,7 @@ def bench_bundle(run: Run, bundle: Path, runtime: str, threads: int, on_event: O
     models: dict[str, bytes] = {FOUND: opened.network}
     for name in list_presets():
         arch = preset(name, len(opened.manifest.class_names), (shape[2], shape[3]), shape[1])
-        models[name] = export_fresh(arch)
+        models[name] = export_fresh(arch, form_of(run) or DEFAULT_LOWERING)
     measured = measure_interleaved(models, shape, runtime=runtime, threads=threads, budget_s=0.4)
     rows = [{"name": name, **latency.to_dict()} for name, latency in measured.items()]
     run.write_json("bench.json", {"rows": rows})

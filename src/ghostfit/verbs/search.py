@@ -66,7 +66,9 @@ class SearchConfig(Limits):
     search_epochs: float = option(30.0, "passes over the training images for the shared weights, without a time limit")
     num_random: int = option(1, "random subnets in a step of the shared weights' training")
     batch_size: int = option(64, "images in a step")
-    augment: Literal["none", "light", "medium", "strong"] = option("medium", "strength of image augmentation")
+    augment: Literal["auto", "none", "light", "medium", "strong"] = option(
+        "auto", "strength of image augmentation; auto: light up to 48 pixels, else medium"
+    )
     flip: bool = option(True, "mirror training images left to right; --no-flip for digits, text and signs")
     runtime: Literal["onnxruntime", "openvino"] = option("onnxruntime", "runtime that latency is measured with")
     threads: int = option(1, "threads that latency is measured with")
@@ -158,8 +160,9 @@ class Hunt:
         self.latencies: LatencyStore = latency_store(
             config.runtime,
             config.threads,
+            size_hw=material.prepare.size_hw,
             budget_s=0.1 if is_short else 0.25,
-            run_path=run.file("latency.jsonl"),
+            run=run,
         )
         self.outset: Outset = self._set_out(material)
         self.material = self._prepared(material)

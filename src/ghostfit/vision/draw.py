@@ -8,13 +8,69 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ghostfit.vision.results import Classification
+from ghostfit.vision.results import Classification, ClassMap, Detections
 
 SURE = (22, 101, 52)
 UNSURE = (146, 64, 14)
+# Okabe and Ito, Color Universal Design, 2008: told apart with any kind of colour vision; black is left out.
+COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+COVER = 0.45  # of a pixel's colour is that of its mask or class
+
+
+@singledispatch
+def draw(result: object, image: np.ndarray) -> np.ndarray:
+    """A copy of `image` (H, W, 1 or 3), uint8, with the result on it, for people to look at: (H', W, 3)."""
+    raise TypeError(f"a {type(result).__name__} can't be drawn")
+
+
+@draw.register
+def _(result: Classification, image: np.ndarray) -> np.ndarray:
+    return annotate(image, result)
+
+
+@draw.register
+def _(result: Detections, image: np.ndarray) -> np.ndarray:
+    """Masks in their class's colour, then boxes, then labels; the best are drawn last and cover the others."""
+    pixels = _rgb(image).astype(np.float32)
+    for number in range(len(result) - 1, -1, -1):
+        if result.masks is not None:
+            _tint(pixels, result.masks[number], _colour(int(result.class_ids[number])))
+    canvas = Image.fromarray(pixels.astype(np.uint8))
+    pen, line = ImageDraw.Draw(canvas), max(1, min(image.shape[:2]) // 200)
+    font = ImageFont.load_default(max(10, min(24, image.shape[1] // 32)))
+    for number in range(len(result) - 1, -1, -1):
+        colour = _colour(int(result.class_ids[number]))
+        left, top, right, bottom = (float(edge) for edge in result.boxes_xyxy[number])
+        pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=line)
+        text = f"{result.class_names[result.class_ids[number]]} {result.scores[number]:.2f}"
+        _label(pen, font, text, (left, top), colour, canvas.size)
+    return np.array(canvas)
+
+
+@draw.register
+def _(result: ClassMap, image: np.ndarray) -> np.ndarray:
+    """Each class in its colour, with a legend below of those that cover one pixel in a hundred or more."""
+    pixels = _rgb(image).astype(np.float32)
+    shares = result.shares
+    for class_id in np.flatnonzero(shares).tolist():
+        _tint(pixels, result.class_map == class_id, _colour(class_id))
+    shown = [class_id for class_id in np.argsort(-shares, kind="stable").tolist() if shares[class_id] >= 0.01]
+    size = max(10, min(20, image.shape[1] // 32))
+    font, row = ImageFont.load_default(size), round(1.6 * size)
+    canvas = Image.new("RGB", (image.shape[1], image.shape[0] + row * len(shown)), "white")
+    canvas.paste(Image.fromarray(pixels.astype(np.uint8)), (0, 0))
+    pen = ImageDraw.Draw(canvas)
+    for number, class_id in enumerate(shown):
+        top = image.shape[0] + row * number
+        pen.rectangle((4, top + 4, row - 4, top + row - 4), fill=_colour(class_id), outline="black")
+        text = f"{result.class_names[class_id]} {shares[class_id]:.0%}"
+        pen.text((row + 4, top + row // 2), text, fill="black", font=font, anchor="lm")
+    return np.array(canvas)
 
 
 def annotate(image: np.ndarray, result: Classification) -> np.ndarray:
@@ -31,6 +87,40 @@ def annotate(image: np.ndarray, result: Classification) -> np.ndarray:
         font = ImageFont.load_default(size)
     bar = 2 * size
     canvas = Image.new("RGB", (width, height + bar), UNSURE if result.is_unsure else SURE)
-    canvas.paste(Image.fromarray(image if image.shape[2] == 3 else image.repeat(3, axis=2)), (0, 0))
+    canvas.paste(Image.fromarray(_rgb(image)), (0, 0))
     ImageDraw.Draw(canvas).text((size // 2, height + bar // 2), text, fill="white", font=font, anchor="lm")
     return np.array(canvas)
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    return image if image.shape[2] == 3 else image.repeat(3, axis=2)
+
+
+def _colour(class_id: int) -> tuple[int, int, int]:
+    """The palette again and again, darker each time around."""
+    around, number = divmod(class_id, len(COLOURS))
+    red, green, blue = (round(value * 0.7 ** (around % 4)) for value in COLOURS[number])
+    return red, green, blue
+
+
+def _tint(pixels: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:
+    """Mix a colour into the pixels (H, W, 3), float, of a mask, in place."""
+    pixels[mask] = (1 - COVER) * pixels[mask] + COVER * np.array(colour, np.float32)
+
+
+def _label(
+    pen: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    text: str,
+    corner: tuple[float, float],
+    colour: tuple[int, int, int],
+    size: tuple[int, int],
+) -> None:
+    """Text on its colour above a box, or inside it where there is no room above; never beyond the image."""
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    width, height = right - left + 4, bottom - top + 4
+    x = max(0.0, min(corner[0], size[0] - width))
+    y = corner[1] - height if corner[1] >= height else corner[1]
+    dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 140
+    pen.rectangle((x, y, x + width, y + height), fill=colour)
+    pen.text((x + 2 - left, y + 2 - top), text, fill="white" if dark else "black", font=font)

@@ -57,9 +57,7 @@ class Placement:
         return (np.arange(height) + 0.5 - offset_y) / scale_y, (np.arange(width) + 0.5 - offset_x) / scale_x
 
 
-def sample_map(
-    label_map: NDArray[S], y: NDArray[np.floating], x: NDArray[np.floating], *, fill: int
-) -> NDArray[S]:
+def sample_map(label_map: NDArray[S], y: NDArray[np.floating], x: NDArray[np.floating], *, fill: int) -> NDArray[S]:
     """Values of `label_map` (..., H, W) at rows `y` (h,) and columns `x` (w,), in pixels from its edge: (..., h, w).
 
     `fill` where a point lies outside.
