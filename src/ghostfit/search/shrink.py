@@ -2,9 +2,10 @@
 
 Before training: choices with which even the fastest network breaks a hard limit. During training: some networks of the
 current space are scored and timed; a Bayesian linear model over the genes' choices tells each choice's share in
-accuracy and in latency, and how sure that is. A choice is dropped when another one of its gene is worth more by `SURE`
-standard deviations, where worth is accuracy less the price of its latency, and the price is what the networks seen pay
-for accuracy on average.
+accuracy and in latency, and how sure that is. A choice is dropped when another one of its gene is more accurate by
+`SURE` standard deviations and costs no more. What costs less and gives less is left to the study: what accuracy is
+worth depends on how near the limit the rest of the network is, and a price for it closed what a generous limit needs
+(docs/LOG.md, 2026-11-26).
 """
 
 from __future__ import annotations
@@ -24,10 +25,8 @@ from ghostfit.search.evaluate import Evaluator
 from ghostfit.search.limits import Costs, Limits, main_cost
 from ghostfit.space import Space
 
-# Standard deviations between two choices before the lesser is dropped. At 1.5 the input size that the slowest of three
-# limits needed was lost on CIFAR-10 (docs/LOG.md, 2026-11-26).
-SURE = 2.0
-NEAR = 2.0  # networks within this factor of the limit tell the price of latency there; further ones count less and less
+SURE = 1.5  # standard deviations between two choices before the lesser is dropped
+ALIKE = 0.02  # of the logarithm of the cost: what two choices may differ by and still cost the same
 PRIOR_SHARE = 0.5  # of the spread of accuracy that one choice may explain, before any evidence
 Array = NDArray[np.float64]
 
@@ -112,8 +111,7 @@ class Shrinker:
             seen.append((phase, space.encode(arch), score.accuracy, main_cost(self.limits, costs)))
         self.evaluator.forget()
         self.evidence += seen
-        limit = next(iter(self.limits.given().values()), None)
-        smaller, log = drop_by_evidence(space, self.evidence, phase + 1, limit=limit)
+        smaller, log = drop_by_evidence(space, self.evidence, phase + 1, has_limit=bool(self.limits.given()))
         earlier = [record for record in self.run.records("evidence.jsonl") if record["phase"] < phase]
         names = ("phase", "point", "accuracy", "cost")
         write_lines(self.run, "evidence.jsonl", [*earlier, *(dict(zip(names, row, strict=True)) for row in seen)])
@@ -144,35 +142,32 @@ def drop_by_evidence(
     evidence: Sequence[tuple[int, dict[str, int], float, float]],
     phase: int,
     *,
-    limit: float | None,
+    has_limit: bool = True,
 ) -> tuple[Space, list[Dropped]]:
     """The space without choices that others of their gene beat; `evidence` is (phase, point, accuracy, cost).
 
-    `limit` is that of the cost; without one the cost does not count against a choice.
+    Without a limit on the cost it does not count for a choice.
     """
-    model = GeneModel.fit(space, evidence, price=0.0 if limit is None else price_near(limit, evidence))
+    model = GeneModel.fit(space, evidence)
     log = []
     for gene in space.open_genes():
         choices = space.choices(gene)
-        worth = {choice: model.worth(gene, choice) for choice in choices}
-        best = max(choices, key=lambda choice: worth[choice])
-        lost = {}
+        lost: dict[int, tuple[int, float, float]] = {}
         for choice in choices:
-            behind, deviation = model.difference(gene, best, choice)
-            if choice != best and behind > SURE * deviation:
-                lost[choice] = (behind, deviation)
+            for other in choices:
+                behind, deviation = model.difference(gene, other, choice)
+                is_as_cheap = not has_limit or model.log_ratio(gene, other, choice) <= ALIKE
+                if other not in lost and behind > SURE * deviation and is_as_cheap:
+                    lost.setdefault(choice, (other, behind, deviation))
         if not lost:
             continue
         kept = tuple(choice for choice in choices if choice not in lost)
         text = ", ".join(
-            f"{choice} (worth {100 * behind:.1f} ± {100 * deviation:.1f} points less)"
-            for choice, (behind, deviation) in lost.items()
+            f"{choice} ({100 * behind:.1f} ± {100 * deviation:.1f} points below {other}"
+            + (", which costs no more)" if has_limit else ")")
+            for choice, (other, behind, deviation) in lost.items()
         )
-        reason = (
-            f"{text} than {best}: accuracy less {100 * model.price:.1f} points for each e-fold of cost, "
-            f"over {len(evidence)} networks"
-        )
-        log.append(Dropped(phase, gene, tuple(lost), kept, reason))
+        log.append(Dropped(phase, gene, tuple(lost), kept, f"{text}, over {len(evidence)} networks"))
         space = space.restrict(gene, kept)
     return space, log
 
@@ -185,12 +180,9 @@ class GeneModel:
     accuracy: Array  # (K,) posterior mean of each choice's share, 0..1
     covariance: Array  # (K, K)
     log_cost: Array  # (K,)
-    price: float  # of an e-fold of cost, in accuracy
 
     @classmethod
-    def fit(
-        cls, space: Space, evidence: Sequence[tuple[int, dict[str, int], float, float]], *, price: float = 0.0
-    ) -> GeneModel:
+    def fit(cls, space: Space, evidence: Sequence[tuple[int, dict[str, int], float, float]]) -> GeneModel:
         """The model of `evidence`; each phase has its own mean, since weights improve between phases."""
         columns = {
             pair: number
@@ -209,31 +201,17 @@ class GeneModel:
         design = np.stack([_centred(column, phases) for column in design.T], axis=1)
         share, covariance = _regress(design, accuracy)
         cost_share, _ = _regress(design, log_cost)
-        return cls(columns, share, covariance, cost_share, price)
-
-    def worth(self, gene: str, choice: int) -> float:
-        """Accuracy share less the price of the cost share."""
-        column = self.columns[gene, choice]
-        return float(self.accuracy[column] - self.price * self.log_cost[column])
+        return cls(columns, share, covariance, cost_share)
 
     def difference(self, gene: str, better: int, lesser: int) -> tuple[float, float]:
-        """How much more `better` is worth than `lesser`, and the standard deviation of that."""
+        """How much more accurate (0..1) `better` is than `lesser`, and the standard deviation of that."""
         a, b = self.columns[gene, better], self.columns[gene, lesser]
         variance = self.covariance[a, a] + self.covariance[b, b] - 2 * self.covariance[a, b]
-        return self.worth(gene, better) - self.worth(gene, lesser), float(np.sqrt(max(variance, 0.0)))
+        return float(self.accuracy[a] - self.accuracy[b]), float(np.sqrt(max(variance, 0.0)))
 
-
-def price_near(limit: float, evidence: Sequence[tuple[int, dict[str, int], float, float]]) -> float:
-    """Accuracy that networks gain for each e-fold of cost where the cost is about `limit`; at least 0.
-
-    Among cheap networks a little more cost buys much accuracy, near a generous limit it buys little: each network
-    counts by its distance from the limit.
-    """
-    phases = np.array([phase for phase, *_ in evidence])
-    log_cost = np.log([cost for *_, cost in evidence])
-    weights = np.exp(-0.5 * ((log_cost - np.log(limit)) / np.log(NEAR)) ** 2) + 1e-6
-    accuracy = np.array([value for _, _, value, _ in evidence])
-    return _slope(_centred(log_cost, phases, weights), _centred(accuracy, phases, weights), weights)
+    def log_ratio(self, gene: str, first: int, second: int) -> float:
+        """Logarithm of what `first` costs, divided by what `second` costs."""
+        return float(self.log_cost[self.columns[gene, first]] - self.log_cost[self.columns[gene, second]])
 
 
 def balanced_sample(space: Space, num: int, rng: random.Random) -> list[Arch]:
@@ -262,16 +240,9 @@ def _regress(design: Array, target: Array) -> tuple[Array, Array]:
     return np.asarray(mean, np.float64), np.asarray(covariance, np.float64)
 
 
-def _slope(x: Array, y: Array, weights: Array) -> float:
-    """Weighted least-squares slope of centred values, at least 0."""
-    spread = float(weights @ (x * x))
-    return max(float(weights @ (x * y)) / spread, 0.0) if spread > 0 else 0.0
-
-
-def _centred(values: Array, groups: NDArray[np.int64], weights: Array | None = None) -> Array:
-    """Values less the (weighted) mean of their group."""
+def _centred(values: Array, groups: NDArray[np.int64]) -> Array:
+    """Values less the mean of their group."""
     result = np.asarray(values, dtype=np.float64).copy()
     for group in np.unique(groups):
-        is_in = groups == group
-        result[is_in] -= np.average(result[is_in], weights=None if weights is None else weights[is_in])
+        result[groups == group] -= result[groups == group].mean()
     return result

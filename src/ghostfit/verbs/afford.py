@@ -51,7 +51,7 @@ def train_rate(arch: Arch, device: torch.device | str = "cpu") -> float:
         start = time.perf_counter()
         loss = F.cross_entropy(network(x), y)
         loss.backward()  # type: ignore[no-untyped-call]
-        float(loss)  # waits for a GPU
+        float(loss.detach())  # waits for a GPU
         network.zero_grad(set_to_none=True)
         times.append(time.perf_counter() - start)
     return count(arch).macs * BATCH / statistics.median(times[1:])
