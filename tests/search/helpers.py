@@ -8,12 +8,14 @@ import torch
 
 from ghostfit.arch import Arch
 from ghostfit.counting import count
+from ghostfit.data.loader import KeptBatches
 from ghostfit.nn.sharing import Supernet
 from ghostfit.runtime.bench import Latency
 from ghostfit.search.evaluate import Evaluator
 from ghostfit.search.latency import LatencyStore
 from ghostfit.search.start import plain_start
 from ghostfit.space import Space
+from ghostfit.train.tasks.classify import Classify
 
 
 def small_space() -> Space:
@@ -48,4 +50,5 @@ def small_evaluator(folder: Path, space: Space | None = None) -> Evaluator:
     supernet = Supernet(space or small_space())
     images = [torch.randn(24, 3, 32, 32)]
     latencies = CountedLatencies(lambda arch, form: b"", path=folder / "latency.jsonl")
-    return Evaluator(supernet, images, images, [torch.arange(24) % 4], latencies)
+    judged = KeptBatches([(images[0], torch.arange(24) % 4)])
+    return Evaluator(supernet, images, judged, Classify(), latencies)

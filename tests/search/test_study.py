@@ -55,11 +55,11 @@ def test_a_network_known_from_another_origin_is_not_scored_again(tmp_path: Path)
 def test_among_accuracies_that_cannot_be_told_apart_the_loss_decides(tmp_path: Path) -> None:
     evaluations = list(new_study(tmp_path / "run").search(small_space(), "random", 12))
     scores = [e.score for e in evaluations if e.score is not None]
-    top = max(scores, key=lambda score: score.accuracy)
+    top = max(scores, key=lambda score: score.metric)
     chosen = best(evaluations)
     assert chosen is not None and chosen.score is not None
-    assert top.accuracy - chosen.score.accuracy <= top.standard_error
-    equal = [score for score in scores if score.accuracy >= top.accuracy - top.standard_error]
+    assert top.metric - chosen.score.metric <= top.standard_error
+    equal = [score for score in scores if score.metric >= top.metric - top.standard_error]
     assert all(chosen.score.loss <= score.loss for score in equal)
 
 

@@ -71,8 +71,11 @@ def test_a_resumed_task_has_the_same_space() -> None:
 
 def test_evaluation_scores_the_largest_and_the_smallest(tmp_path: Path) -> None:
     evaluator = small_evaluator(tmp_path)
-    values = Sandwich(small_space(), evaluator=evaluator, progress=0.5).evaluate(evaluator.supernet, [])
-    assert values["val_accuracy"] == pytest.approx((values["largest_accuracy"] + values["smallest_accuracy"]) / 2)
+    sandwich = Sandwich(small_space(), evaluator=evaluator, progress=0.5)
+    values = sandwich.evaluate(evaluator.supernet, evaluator.judged)
+    scores = [evaluator.score(arch) for arch in (small_space().largest(), small_space().smallest())]
+    assert values["val_accuracy"] == pytest.approx(sum(score.metric for score in scores) / 2)
+    assert values["val_loss"] == pytest.approx(sum(score.loss for score in scores) / 2)
 
 
 def test_a_step_of_classification_is_cross_entropy_and_soft_cross_entropy() -> None:

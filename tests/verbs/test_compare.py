@@ -17,8 +17,8 @@ from ghostfit.verbs.compare import hand_made, sentence_of
 from ghostfit.verbs.fit import fit
 
 
-def row(name: str, accuracy: float | None, error: float = 0.01) -> dict[str, Any]:
-    return {"name": name, "accuracy": accuracy, "standard_error": error, "latency_ms": 1.0, "macs": 1, "params": 1}
+def row(name: str, metric: float | None, error: float = 0.01) -> dict[str, Any]:
+    return {"name": name, "metric": metric, "standard_error": error, "latency_ms": 1.0, "macs": 1, "params": 1}
 
 
 @pytest.mark.parametrize(

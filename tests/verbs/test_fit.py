@@ -54,7 +54,7 @@ def done(shapes: Path, quick: dict[str, Any], tmp_path_factory: pytest.TempPathF
 def test_the_bundle_holds_what_was_measured(done: FitResult) -> None:
     manifest = open_bundle(done.bundle).manifest
     assert manifest.class_names == ("bar", "noise", "square")
-    assert manifest.metrics["test"]["accuracy"] == done.accuracy
+    assert manifest.metrics["test"]["accuracy"] == done.value
     assert manifest.parity["passed"] and manifest.parity["num_images"] > 0  # type: ignore[index]
     assert manifest.latency[0]["median_ms"] == done.latency["median_ms"] > 0
     assert manifest.arch_id == done.arch_id and not done.has_failed
@@ -71,7 +71,7 @@ def test_what_was_measured_in_the_search_is_what_is_shipped(done: FitResult) -> 
 
 
 def test_it_has_learnt_what_is_easy(done: FitResult) -> None:
-    assert done.accuracy > 0.6
+    assert done.value > 0.6
 
 
 def test_the_run_folder_tells_everything(done: FitResult) -> None:
@@ -128,7 +128,7 @@ def test_data_that_changed_under_a_run_is_refused(
 
 def test_the_other_verbs_read_the_run(done: FitResult, shapes: Path, tmp_path: Path) -> None:
     scored = gf.evaluate(done.run, data=str(shapes))
-    assert scored.split == "test" and scored.report["accuracy"] == done.accuracy
+    assert scored.split == "test" and scored.report["accuracy"] == done.value
     scored = gf.evaluate(done.bundle, data=str(shapes))
     assert scored.report["num_images"] == 120 and len(scored.report["skipped"]) == 1
     predicted = gf.predict(done.run, images=(str(shapes / "square"), str(shapes / "bar" / "broken.png")))
@@ -136,7 +136,7 @@ def test_the_other_verbs_read_the_run(done: FitResult, shapes: Path, tmp_path: P
     exported = gf.export(done.run, tmp_path / "copy.ghost")
     manifest, first = (open_bundle(path).manifest for path in (exported.bundle, done.bundle))
     assert manifest.arch_id == done.arch_id and manifest.prepare == first.prepare
-    assert manifest.metrics["test"]["accuracy"] == done.accuracy
+    assert manifest.metrics["test"]["accuracy"] == done.value
     model = gf.load(exported.bundle)
     assert model(shapes / "square" / "1.png").label in ("bar", "noise", "square")
     assert gf.bench(done.bundle, budget_s=0.05).rows[0][1].median_ms > 0
@@ -182,7 +182,7 @@ def test_ctrl_c_ends_in_a_valid_bundle(shapes: Path, quick: dict[str, Any], tmp_
     output, log = process.communicate(timeout=180)
     assert process.returncode == 130, log.decode()
     result = json.loads(output)
-    assert open_bundle(result["bundle"]).manifest.metrics["test"]["accuracy"] == result["accuracy"]
+    assert open_bundle(result["bundle"]).manifest.metrics["test"]["accuracy"] == result["value"]
 
 
 def test_a_killed_run_ends_as_an_unbroken_one(

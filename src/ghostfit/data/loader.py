@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ghostfit.data.augment import Transform, resize
 
-__all__ = ["Batch", "Batches", "eval_batches", "resize"]
+__all__ = ["Batch", "Batches", "KeptBatches", "eval_batches", "resize"]
 
 T = TypeVar("T")
 Batch = tuple[Tensor, Tensor]  # x (B, C, H, W) float32, channels_last, normalised; y (B,) int64
@@ -105,6 +105,22 @@ class Batches:
             x = self.transform(x, np.random.default_rng([self.seed, epoch, number]), size_hw)
         x = x.to(torch.float32).mul_(self._scale).add_(self._offset).contiguous(memory_format=torch.channels_last)
         return x, torch.from_numpy(self.labels[rows])
+
+
+class KeptBatches:
+    """Batches made once and kept in memory, for what reads the same images again and again."""
+
+    def __init__(self, batches: Iterable[tuple[Tensor, Any]]) -> None:
+        self.batches = tuple(batches)
+        self.num_images = sum(len(batch[0]) for batch in self.batches)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self.batches)
+
+    def epoch(self, epoch: int = 0, start_batch: int = 0) -> Iterator[tuple[Tensor, Any]]:
+        """The same batches at every epoch."""
+        return iter(self.batches[start_batch:])
 
 
 def eval_batches(

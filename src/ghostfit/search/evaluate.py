@@ -1,17 +1,17 @@
 """What an architecture is worth and what it costs, each looked up or measured once.
 
 >>> sorted(OBJECTIVES)
-['accuracy', 'loss', 'macs', 'naswot', 'params', 'zico']
+['loss', 'macs', 'metric', 'naswot', 'params', 'zico']
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ghostfit.arch import Arch
 from ghostfit.counting import count
@@ -22,6 +22,7 @@ from ghostfit.search.latency import LatencyStore
 from ghostfit.search.limits import Costs
 from ghostfit.search.proxies import naswot, zico
 from ghostfit.train.evaluate import device_of
+from ghostfit.train.task import Batch, Labels, Learner, Loader
 
 NUM_PROXY_IMAGES = 32  # NASWOT's kernel and ZiCo's gradients; more changes their order little
 
@@ -30,28 +31,24 @@ NUM_PROXY_IMAGES = 32  # NASWOT's kernel and ZiCo's gradients; more changes thei
 class Score:
     """Quality of a network on the search split, with inherited weights and recalibrated batch norm."""
 
-    accuracy: float
+    metric: float  # the task's: accuracy, mean average precision, mean intersection over union; 0..1
     loss: float
     num_images: int
-
-    @property
-    def standard_error(self) -> float:
-        """Of the accuracy, from the number of images alone."""
-        return float((self.accuracy * (1 - self.accuracy) / max(self.num_images, 1)) ** 0.5)
+    standard_error: float = 0.0  # of the metric, from the images at hand
 
 
 @dataclass
 class Evaluator:
     """Measures architectures: costs by counting and by the latency store, quality by the supernet's weights.
 
-    `calibration` are training images (B, C, H, W), normalised, without augmentation; `images` and `labels` the search
-    split in batches, all at the space's largest input size, wherever they lie: each goes to the network's device.
+    `calibration` are training images (B, C, H, W), normalised, without augmentation; `judged` the search split, both
+    at the space's largest input size. `task` scores, and has the loss of the proxies that need one.
     """
 
     supernet: Supernet
     calibration: Sequence[Tensor]
-    images: Sequence[Tensor]
-    labels: Sequence[Tensor]
+    judged: Loader
+    task: Learner
     latencies: LatencyStore
     _scores: dict[str, Score] = field(default_factory=dict, repr=False)
 
@@ -60,7 +57,7 @@ class Evaluator:
         return costs_of(arch, self.latencies)
 
     def score(self, arch: Arch) -> Score:
-        """Accuracy and loss with inherited weights; remembered until `forget`."""
+        """Metric and loss with inherited weights; remembered until `forget`."""
         if arch.id not in self._scores:
             self._scores[arch.id] = self.score_network(self.network(arch))
         return self._scores[arch.id]
@@ -74,22 +71,31 @@ class Evaluator:
         return network.eval()
 
     def score_network(self, network: Network) -> Score:
-        """Accuracy and loss of a network as it is, on the search split."""
-        network.eval()
-        device = device_of(network)
-        num_right, loss, num_images = 0, 0.0, 0
-        with torch.inference_mode():
-            for x, y in zip(self.images, self.labels, strict=True):
-                x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
-                logits = network(resize_to(x, network.arch))
-                num_right += int((logits.argmax(1) == y).sum())
-                loss += float(F.cross_entropy(logits, y, reduction="sum"))
-                num_images += len(y)
-        return Score(accuracy=num_right / num_images, loss=loss / num_images, num_images=num_images)
+        """Metric and loss of a network as it is, on the search split."""
+        values = self.task.evaluate(Resizing(network).eval(), self.judged)
+        return Score(
+            metric=values[self.task.metric],
+            loss=values["val_loss"],
+            num_images=self.judged.num_images,
+            standard_error=values.get("standard_error", 0.0),
+        )
 
     def forget(self) -> None:
         """Drop remembered scores: the weights have changed."""
         self._scores.clear()
+
+
+class Resizing(nn.Module):
+    """A network that takes images of any size and brings them to its own."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        self.arch = network.arch
+
+    def forward(self, x: Tensor) -> Any:
+        """Raw outputs of the network. x: (B, C, H, W)."""
+        return self.network(resize_to(x, self.arch))
 
 
 def costs_of(arch: Arch, latencies: LatencyStore) -> Costs:
@@ -114,13 +120,24 @@ Quality = Callable[[Evaluator, Arch], float]
 
 
 def _zico(evaluator: Evaluator, arch: Arch) -> float:
-    half = NUM_PROXY_IMAGES // 2
-    x, y = resize_to(evaluator.images[0][:NUM_PROXY_IMAGES], arch), evaluator.labels[0][:NUM_PROXY_IMAGES]
-    return zico(_fresh(arch), [(x[:half], y[:half]), (x[half:], y[half:])])
+    x, y = _proxy_batch(evaluator, arch)
+    half = len(x) // 2
+    batches = [(x[part], _rows(y, part)) for part in (slice(half), slice(half, None))]
+    return zico(_fresh(arch), batches, lambda outputs, y: evaluator.task.loss(outputs, y)["loss"])
 
 
 def _naswot(evaluator: Evaluator, arch: Arch) -> float:
-    return naswot(_fresh(arch), resize_to(evaluator.images[0][:NUM_PROXY_IMAGES], arch))
+    return naswot(_fresh(arch), _proxy_batch(evaluator, arch)[0])
+
+
+def _proxy_batch(evaluator: Evaluator, arch: Arch) -> Batch:
+    """The first images of the search split at the input size of `arch`, and their labels."""
+    x, y = next(iter(evaluator.judged.epoch()))
+    return resize_to(x[:NUM_PROXY_IMAGES], arch), _rows(y, slice(NUM_PROXY_IMAGES))
+
+
+def _rows(y: Labels, part: slice) -> Labels:
+    return y[part] if isinstance(y, Tensor) else {name: value[part] for name, value in y.items()}
 
 
 def _fresh(arch: Arch) -> Network:
@@ -132,7 +149,7 @@ def _fresh(arch: Arch) -> Network:
 
 # What a study maximises. `params` and `macs` stand for the belief that larger is better: baselines, not goals.
 OBJECTIVES: dict[str, Quality] = {
-    "accuracy": lambda evaluator, arch: evaluator.score(arch).accuracy,
+    "metric": lambda evaluator, arch: evaluator.score(arch).metric,
     "loss": lambda evaluator, arch: -evaluator.score(arch).loss,
     "params": lambda evaluator, arch: float(count(arch).params),
     "macs": lambda evaluator, arch: float(count(arch).macs),

@@ -1,8 +1,8 @@
 """Which networks the evidence gathered while the store was trained promises most of: where a study begins.
 
-The linear model over genes that closes choices (`ghostfit.search.shrink`) also predicts: a sum of shares for accuracy,
-another for the logarithm of the cost. Thousands of points are ranked by it in a second; the best are then measured like
-any other.
+The linear model over genes that closes choices (`ghostfit.search.shrink`) also predicts: a sum of shares for the
+metric, another for the logarithm of the cost. Thousands of points are ranked by it in a second; the best are then
+measured like any other.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ def promising(
     most_cost: float | None,
     seed: int,
 ) -> list[Arch]:
-    """Up to `num` networks of `space`, the highest predicted accuracy first, predicted to cost at most `most_cost`.
+    """Up to `num` networks of `space`, the highest predicted metric first, predicted to cost at most `most_cost`.
 
-    `evidence` is (phase, point, accuracy, cost), as `Shrinker` gathers it; too little of it gives an empty list.
+    `evidence` is (phase, point, metric, cost), as `Shrinker` gathers it; too little of it gives an empty list.
     """
     if len(evidence) < LEAST_EVIDENCE or not space.open_genes():
         return []
     model = GeneModel.fit(space, evidence)
     rng = random.Random(seed)
     points = [space.encode(space.sample(rng)) for _ in range(NUM_DRAWN)]
-    ranked = sorted(points, key=lambda point: -_sum(model, model.accuracy, point))
+    ranked = sorted(points, key=lambda point: -_sum(model, model.metric, point))
     middle = float(np.mean([np.log(cost) for *_, cost in evidence]))
     level = float(np.mean([_sum(model, model.log_cost, point) for _, point, _, _ in evidence]))
     found: dict[str, Arch] = {}

@@ -6,7 +6,8 @@ arXiv 2301.11300, equation 14.
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,10 +38,15 @@ def naswot(network: Network, x: Tensor) -> float:
     return float(torch.linalg.slogdet(kernel)[1])
 
 
-def zico(network: Network, batches: list[tuple[Tensor, Tensor]]) -> float:
+def zico(
+    network: Network,
+    batches: Sequence[tuple[Tensor, Any]],
+    loss: Callable[[Any, Any], Tensor] = F.cross_entropy,
+) -> float:
     """Sum over layers of the log of summed mean-over-deviation of the gradients' size across batches; more is better.
 
-    `batches` are at least two of (x: (B, C, H, W), y: (B,)). The network's gradients are overwritten.
+    `batches` are at least two of (x: (B, C, H, W), y: what `loss` takes beside outputs). The network's gradients are
+    overwritten.
     """
     if len(batches) < 2:
         raise ValueError("ZiCo compares gradients of at least two batches")
@@ -49,9 +55,10 @@ def zico(network: Network, batches: list[tuple[Tensor, Tensor]]) -> float:
     network.train()
     for x, y in batches:
         network.zero_grad(set_to_none=True)
-        F.cross_entropy(network(x), y).backward()  # type: ignore[no-untyped-call]
+        loss(network(x), y).backward()  # type: ignore[no-untyped-call]
         for collected, layer in zip(gradients, layers, strict=True):
-            collected.append(cast(Tensor, layer.weight.grad).abs().flatten().clone())
+            gradient = layer.weight.grad if layer.weight.grad is not None else torch.zeros_like(layer.weight)
+            collected.append(gradient.abs().flatten().clone())
     network.zero_grad(set_to_none=True)
     score = 0.0
     for collected in gradients:

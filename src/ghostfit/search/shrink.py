@@ -2,8 +2,8 @@
 
 Before training: choices with which even the fastest network breaks a hard limit. During training: some networks of the
 current space are scored and timed; a Bayesian linear model over the genes' choices tells each choice's share in
-accuracy and in latency, and how sure that is. A choice is dropped when another one of its gene is more accurate by
-`SURE` standard deviations and costs no more. What costs less and gives less is left to the study: what accuracy is
+the task's metric and in latency, and how sure that is. A choice is dropped when another one of its gene is better by
+`SURE` standard deviations and costs no more. What costs less and gives less is left to the study: what a point is
 worth depends on how near the limit the rest of the network is, and a price for it closed what a generous limit needs
 (docs/LOG.md, 2026-11-26).
 """
@@ -27,7 +27,7 @@ from ghostfit.space import Space
 
 SURE = 1.5  # standard deviations between two choices before the lesser is dropped
 ALIKE = 0.02  # of the logarithm of the cost: what two choices may differ by and still cost the same
-PRIOR_SHARE = 0.5  # of the spread of accuracy that one choice may explain, before any evidence
+PRIOR_SHARE = 0.5  # of the spread of the metric that one choice may explain, before any evidence
 Array = NDArray[np.float64]
 
 
@@ -85,7 +85,7 @@ def drop_infeasible(
 class Shrinker:
     """Gathers evidence and shrinks a space; called by the supernet's training with the space and the phase's number.
 
-    The cost that accuracy is weighed against is the first limit's; without limits a choice closes only for accuracy.
+    The cost that the metric is weighed against is the first limit's; without limits cost closes no choice.
     Evidence that `is_over` cuts short closes nothing.
     """
 
@@ -95,9 +95,7 @@ class Shrinker:
     num_networks: int = 16
     seed: int = 0
     is_over: Callable[[], bool] = lambda: False
-    evidence: list[tuple[int, dict[str, int], float, float]] = field(
-        default_factory=list
-    )  # phase, point, accuracy, cost
+    evidence: list[tuple[int, dict[str, int], float, float]] = field(default_factory=list)  # phase, point, metric, cost
 
     def __call__(self, space: Space, phase: int) -> Space:
         """The smaller space. What was dropped is written to ``shrink.jsonl``, what was seen to ``evidence.jsonl``."""
@@ -108,12 +106,12 @@ class Shrinker:
             if self.is_over():
                 return space
             score, costs = self.evaluator.score(arch), self.evaluator.costs(arch)
-            seen.append((phase, space.encode(arch), score.accuracy, main_cost(self.limits, costs)))
+            seen.append((phase, space.encode(arch), score.metric, main_cost(self.limits, costs)))
         self.evaluator.forget()
         self.evidence += seen
         smaller, log = drop_by_evidence(space, self.evidence, phase + 1, has_limit=bool(self.limits.given()))
         earlier = [record for record in self.run.records("evidence.jsonl") if record["phase"] < phase]
-        names = ("phase", "point", "accuracy", "cost")
+        names = ("phase", "point", "metric", "cost")
         write_lines(self.run, "evidence.jsonl", [*earlier, *(dict(zip(names, row, strict=True)) for row in seen)])
         old = [record for record in self.run.records("shrink.jsonl") if record["phase"] <= phase]
         write_log(self.run, old, log)
@@ -124,7 +122,7 @@ class Shrinker:
         if not self.evidence:
             records = [record for record in self.run.records("evidence.jsonl") if record["phase"] < phase]
             by_key = {(r["phase"], repr(r["point"])): r for r in records}
-            self.evidence = [(r["phase"], r["point"], r["accuracy"], r["cost"]) for r in by_key.values()]
+            self.evidence = [(r["phase"], r["point"], r["metric"], r["cost"]) for r in by_key.values()]
 
 
 def write_log(run: Run, old: Sequence[dict[str, Any]], new: Sequence[Dropped]) -> None:
@@ -144,7 +142,7 @@ def drop_by_evidence(
     *,
     has_limit: bool = True,
 ) -> tuple[Space, list[Dropped]]:
-    """The space without choices that others of their gene beat; `evidence` is (phase, point, accuracy, cost).
+    """The space without choices that others of their gene beat; `evidence` is (phase, point, metric, cost).
 
     Without a limit on the cost it does not count for a choice.
     """
@@ -174,10 +172,10 @@ def drop_by_evidence(
 
 @dataclass(frozen=True)
 class GeneModel:
-    """Share of each choice of each gene in accuracy and in log cost, by Bayesian linear regression."""
+    """Share of each choice of each gene in the metric and in log cost, by Bayesian linear regression."""
 
     columns: dict[tuple[str, int], int]
-    accuracy: Array  # (K,) posterior mean of each choice's share, 0..1
+    metric: Array  # (K,) posterior mean of each choice's share, 0..1
     covariance: Array  # (K, K)
     log_cost: Array  # (K,)
 
@@ -196,10 +194,10 @@ class GeneModel:
                 if pair in columns:
                     design[row, columns[pair]] = 1.0
         phases = np.array([phase for phase, *_ in evidence])
-        accuracy = _centred(np.array([value for _, _, value, _ in evidence]), phases)
+        metric = _centred(np.array([value for _, _, value, _ in evidence]), phases)
         log_cost = _centred(np.log([cost for *_, cost in evidence]), phases)
         design = np.stack([_centred(column, phases) for column in design.T], axis=1)
-        share, covariance = _regress(design, accuracy)
+        share, covariance = _regress(design, metric)
         cost_share, _ = _regress(design, log_cost)
         return cls(columns, share, covariance, cost_share)
 
@@ -207,7 +205,7 @@ class GeneModel:
         """How much more accurate (0..1) `better` is than `lesser`, and the standard deviation of that."""
         a, b = self.columns[gene, better], self.columns[gene, lesser]
         variance = self.covariance[a, a] + self.covariance[b, b] - 2 * self.covariance[a, b]
-        return float(self.accuracy[a] - self.accuracy[b]), float(np.sqrt(max(variance, 0.0)))
+        return float(self.metric[a] - self.metric[b]), float(np.sqrt(max(variance, 0.0)))
 
     def log_ratio(self, gene: str, first: int, second: int) -> float:
         """Logarithm of what `first` costs, divided by what `second` costs."""

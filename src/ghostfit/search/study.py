@@ -1,6 +1,6 @@
 """A study asks a strategy for architectures, measures them under hard limits and keeps every result on disk.
 
-Costs are measured first: a network outside the limits costs no evaluation of its accuracy. Every result is a line of
+Costs are measured first: a network outside the limits costs no evaluation of its quality. Every result is a line of
 ``search.jsonl``; a study that is opened again on the same run reads them and repeats none.
 """
 
@@ -37,12 +37,12 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """A line of ``search.jsonl``."""
-        score = {} if self.score is None else {**asdict(self.score), "standard_error": self.score.standard_error}
+        score = {} if self.score is None else asdict(self.score)
         return {
             "number": self.number,
             "origin": self.origin,
             "arch_id": self.arch.id,
-            "accuracy": None,
+            "metric": None,
             "loss": None,
             **score,
             **asdict(self.costs),
@@ -55,13 +55,13 @@ class Evaluation:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Evaluation:
         """Inverse of `to_dict`."""
-        names = ("accuracy", "loss", "num_images")
+        names = Score.__dataclass_fields__
         return cls(
             number=data["number"],
             origin=data["origin"],
             arch=Arch.from_dict(data["arch"]),
             costs=Costs(**{name: data[name] for name in Costs.__dataclass_fields__}),
-            score=None if data["accuracy"] is None else Score(**{name: data[name] for name in names}),
+            score=None if data["metric"] is None else Score(**{name: data[name] for name in names}),
             quality=data["quality"],
             is_feasible=data["is_feasible"],
             seconds=data["seconds"],
@@ -75,7 +75,7 @@ class Study:
     run: Run
     evaluator: Evaluator
     limits: Limits
-    objective: str = "accuracy"
+    objective: str = "metric"
     seed: int = 0
 
     def evaluations(self) -> list[Evaluation]:
@@ -146,12 +146,12 @@ class Study:
 def best(evaluations: Iterable[Evaluation]) -> Evaluation | None:
     """The feasible evaluation of the highest quality.
 
-    Where quality is accuracy, those within a standard error of the highest can't be told apart by it: of these, the
-    one of the lowest loss, which is the steadier figure.
+    Where quality is the task's metric, those within a standard error of the highest can't be told apart by it: of
+    these, the one of the lowest loss, which is the steadier figure.
     """
     scored = [e for e in evaluations if e.is_feasible and e.score is not None and e.quality is not None]
     first = max(scored, key=lambda e: (e.quality, -e.score.loss, -e.costs.latency_ms), default=None)  # type: ignore[union-attr]
-    if first is None or first.score is None or first.quality != first.score.accuracy:
+    if first is None or first.score is None or first.quality != first.score.metric:
         return first
     least = first.quality - first.score.standard_error
     return min(

@@ -97,18 +97,13 @@ class Sandwich:
         return values
 
     def evaluate(self, network: nn.Module, batches: Loader) -> dict[str, float]:
-        """Mean accuracy of the largest and the smallest subnet with recalibrated batch norm."""
+        """Means of the largest and the smallest subnet with recalibrated batch norm."""
         assert isinstance(network, Supernet) and self.evaluator is not None
-        space = self.current()
-        judge = Evaluator(
-            network, self.evaluator.calibration, self.evaluator.images, self.evaluator.labels, self.evaluator.latencies
-        )
+        space, judge = self.current(), dataclasses.replace(self.evaluator, supernet=network, judged=batches, _scores={})
         scores = [judge.score(arch) for arch in (space.largest(), space.smallest())]
         return {
-            "val_accuracy": sum(score.accuracy for score in scores) / 2,
+            self.metric: sum(score.metric for score in scores) / 2,
             "val_loss": sum(score.loss for score in scores) / 2,
-            "largest_accuracy": scores[0].accuracy,
-            "smallest_accuracy": scores[1].accuracy,
         }
 
     def current(self) -> Space:

@@ -28,7 +28,9 @@ class TrainConfig:
         None, "passes over the training images (default: what --time allows; 30 without a time limit)"
     )
     time_s: float | None = option(None, "wall-clock limit of the training, such as 90s, 20m or 2h", unit="duration")
-    batch_size: int = option(64, "images in a step")
+    batch_size: int | Literal["auto"] = option(
+        "auto", "images in a step; auto: 64, or 16 where each place of an image has a label"
+    )
     optimizer: Literal["adamw", "sgd", "lamb"] = option("adamw", "how weights follow gradients")
     lr: float | Literal["auto"] = option("auto", "peak learning rate; auto finds it by a short range test")
     schedule: Literal["cosine", "onecycle", "plateau"] = option("cosine", "course of the learning rate after warm-up")
@@ -78,7 +80,7 @@ class TrainConfig:
         return (
             ("epochs", self.epochs, (self.epochs or 0) > 0, "a number above 0"),
             ("time_s", self.time_s, (self.time_s or 0) > 0, "seconds above 0"),
-            ("batch_size", self.batch_size, self.batch_size >= 1, "1 or more"),
+            ("batch_size", self.batch_size, self.batch_size == "auto" or self.batch_size >= 1, "auto, or 1 or more"),
             ("optimizer", self.optimizer, self.optimizer in WEIGHT_DECAY, f"one of {', '.join(WEIGHT_DECAY)}"),
             (
                 "schedule",

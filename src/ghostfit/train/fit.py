@@ -169,7 +169,8 @@ def _make_plan(network: nn.Module, task: Task, config: TrainConfig, session: Ses
     if config.lr != "auto":
         lr, source = float(config.lr), "given"
     elif num_ramp_steps > 2 * RAMP_SHARE * total:
-        lr, source = reference_lr(config.optimizer, config.batch_size), "the usual one, as the training is short"
+        lr = reference_lr(config.optimizer, batches.num_images / len(batches))
+        source = "the usual one, as the training is short"
     else:
         found = find_lr(network, task, batches, config, num_ramp_steps, stop=session.stop)
         lr, curve, source = found.lr, found.curve, f"found by a range test of {num_ramp_steps} steps"

@@ -68,7 +68,7 @@ def find_lr(
 
     Raises StoppedError when `stop` says True meanwhile.
     """
-    reference = reference_lr(config.optimizer, config.batch_size)
+    reference = reference_lr(config.optimizer, batches.num_images / len(batches))
     low, high = (reference * factor for factor in SPAN)
     rates = [low * (high / low) ** (i / (num_steps - 1)) for i in range(num_steps)]
     few = list(itertools.islice(_endless(batches), NUM_BATCHES))

@@ -48,19 +48,25 @@ def rows_of(found: Evaluation, evaluations: Sequence[Evaluation], strategy: str)
     return rows
 
 
-def sentence_of(rows: Sequence[dict[str, Any]], limits: Limits, how: str = "with shared weights") -> str:
-    """One sentence that says whether search paid, as far as the images that `rows` were scored on can tell."""
-    found, others = rows[0], [row for row in rows[1:] if row["accuracy"] is not None]
+def sentence_of(
+    rows: Sequence[dict[str, Any]], limits: Limits, how: str = "with shared weights", name: str = "accuracy"
+) -> str:
+    """One sentence that says whether search paid, as far as the images that `rows` were scored on can tell.
+
+    `name` is that of the metric, for people.
+    """
+    found, others = rows[0], [row for row in rows[1:] if row["metric"] is not None]
     within = "within the limits" if limits.given() else "without limits"
-    if found["accuracy"] is None or not others:
+    if found["metric"] is None or not others:
         return "Whether search paid is not known: nothing to compare it with was scored."
-    rival = max(others, key=lambda row: float(row["accuracy"]))
-    gain = found["accuracy"] - rival["accuracy"]
+    rival = max(others, key=lambda row: float(row["metric"]))
+    gain = found["metric"] - rival["metric"]
     # Both are scored on the same images, so the error of the difference is at most this.
     error = (found["standard_error"] ** 2 + rival["standard_error"] ** 2) ** 0.5
     text = (
-        f"{100 * found['accuracy']:.1f} % at {found['latency_ms']:.3f} ms against {100 * rival['accuracy']:.1f} % at "
-        f"{rival['latency_ms']:.3f} ms of the best alternative ({rival['name']}), {within}, {how}"
+        f"{100 * found['metric']:.1f} % {name} at {found['latency_ms']:.3f} ms against "
+        f"{100 * rival['metric']:.1f} % at {rival['latency_ms']:.3f} ms of the best alternative ({rival['name']}), "
+        f"{within}, {how}"
     )
     if gain <= 0:
         return f"Search did not pay: {text}."
@@ -86,7 +92,7 @@ def _row(name: str, evaluation: Evaluation) -> dict[str, Any]:
     return {
         "name": name,
         "arch_id": evaluation.arch.id,
-        "accuracy": None if score is None else score.accuracy,
+        "metric": None if score is None else score.metric,
         "standard_error": None if score is None else score.standard_error,
         "latency_ms": evaluation.costs.latency_ms,
         "macs": evaluation.costs.macs,

@@ -15,7 +15,7 @@ from ghostfit.event import Event, OnEvent, ignore
 from ghostfit.run import Run
 from ghostfit.runtime.predict import load
 from ghostfit.runtime.score import score_bundle
-from ghostfit.verbs.finish import content_of
+from ghostfit.verbs.kinds import content_of
 from ghostfit.vision.objects import Objects
 
 if TYPE_CHECKING:

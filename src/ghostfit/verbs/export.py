@@ -13,7 +13,8 @@ from ghostfit.event import OnEvent, ignore
 from ghostfit.run import Run
 from ghostfit.runtime.bench import measure_latency
 from ghostfit.runtime.bundle import open_bundle, update_manifest
-from ghostfit.verbs.finish import ship, summary_of
+from ghostfit.verbs.finish import ship
+from ghostfit.verbs.kinds import summary_of
 from ghostfit.verbs.material import read_material
 from ghostfit.vision.prepare import Prepare
 
@@ -81,6 +82,7 @@ def export(
         run=None,
         on_event=on_event,
         format=settings.get("format") or None,
+        task=network.arch.task,
         resize=settings.get("resize", "squash"),
         channels=network.arch.in_channels,
     )

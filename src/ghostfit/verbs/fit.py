@@ -1,4 +1,4 @@
-"""``ghostfit fit``: from labelled images to a measured, deployable classifier, in a given time.
+"""``ghostfit fit``: from labelled images to a measured, deployable network, in a given time.
 
 Phases: data, space, supernet, search, train, export, test, bench, report. Each is passed over when a resumed run has it
 already; a time limit or Ctrl-C shortens them, and the run still ends with a valid bundle.
@@ -19,6 +19,7 @@ from ghostfit.search.limits import Limits
 from ghostfit.train.config import TrainConfig
 from ghostfit.verbs.clock import Clock, ending_s, interruptible
 from ghostfit.verbs.finish import bench_bundle, score_test_split, ship
+from ghostfit.verbs.kinds import check_wanted, kind_of, main_figure
 from ghostfit.verbs.material import LEARNT, Material, material_of
 from ghostfit.verbs.outset import check_input
 from ghostfit.verbs.rivals import compare_trained
@@ -37,10 +38,15 @@ class FitConfig(SearchConfig, TrainConfig):
     compare: bool = option(
         False, "also train what a person would have taken, at the same latency on as many images; takes thrice the time"
     )
+    recall: float | None = option(
+        None, "objects: choose the score from which on they count so that this share is found (default: the best F1)"
+    )
+    precision: float | None = option(None, "objects: choose that score so that this share of the answers is right")
 
     def __post_init__(self) -> None:
         Limits.__post_init__(self)
         TrainConfig.__post_init__(self)
+        check_wanted(self.recall, self.precision)
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ class FitResult:
     bundle: Path
     report: Path
     arch_id: str
-    accuracy: float
+    metric: str
+    value: float
     standard_error: float
     num_test_images: int
     latency: dict[str, Any]
@@ -73,7 +80,7 @@ class FitResult:
         """For a terminal."""
         latency = self.latency
         lines = [
-            f"test accuracy  {100 * self.accuracy:.1f} % ± {100 * self.standard_error:.1f} "
+            f"test {self.metric}  {100 * self.value:.1f} % ± {100 * self.standard_error:.1f} "
             f"({self.num_test_images} images, one seed)",
             f"latency        {latency['median_ms']:.3f} ms median, {latency['p90_ms']:.3f} ms p90 "
             f"({latency['runtime']}, {latency['threads']} thread{'s' * (latency['threads'] != 1)}, "
@@ -113,8 +120,9 @@ def fit(config: FitConfig | str | Path, *, on_event: OnEvent = ignore, **setting
         bundle=bundle,
         report=page,
         arch_id=found.arch.id,
-        accuracy=report["accuracy"],
-        standard_error=report["standard_error"],
+        metric=kind_of(material.task).metric_name,
+        value=main_figure(material.task, report),
+        standard_error=report["standard_error"] or 0.0,
         num_test_images=report["num_images"],
         latency=latency,
         sentence=sentence,

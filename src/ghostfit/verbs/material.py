@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,20 +16,27 @@ from ghostfit.data.check import check
 from ghostfit.data.dataset import Dataset, Splits
 from ghostfit.data.duplicates import group_duplicates
 from ghostfit.data.facts import OK, ImageFacts, measure_images
+from ghostfit.data.labels import LabelFacts, measure_labels
 from ghostfit.data.readers import read_dataset
 from ghostfit.data.split import make_splits
 from ghostfit.event import Event, OnEvent
 from ghostfit.run import Run
+from ghostfit.verbs.kinds import kind_of
 from ghostfit.vision.prepare import Prepare, ResizeRule
 
 if TYPE_CHECKING:
     from ghostfit.data.augment import Strength
+    from ghostfit.data.dense_cache import CachedTargets
+    from ghostfit.data.dense_loader import DenseBatches
     from ghostfit.data.loader import Batches
 
 SMALL_INPUT = 48  # pixels: up to it images are shifted, not cropped, as He et al. do at 32 (arXiv 1512.03385)
 SMALLEST_SIDE = 32  # pixels; below it five halvings leave nothing
 LARGEST_SIDE = 224  # the size that published mobile networks are drawn for; larger on request
-EVAL_BATCH = 128
+# Pixels of an input where every place has a label: those of 320 x 320, the size of the small published detectors, and
+# of 480 x 360, since the class of a pixel is told no finer than the input shows it.
+MOST_PIXELS = {"detect": 320 * 320, "instance": 320 * 320, "segment": 480 * 360}
+EVAL_BATCH, DENSE_EVAL_BATCH = 128, 16
 # ImageNet's for one channel: the luma of its mean colour (ITU-R BT.601), the mean of its deviations (as timm's).
 GRAY_MEAN, GRAY_STD = (0.459,), (0.226,)
 LEARNT = ("train", "search")  # splits that a final training learns from: the search is over by then
@@ -38,12 +44,21 @@ LEARNT = ("train", "search")  # splits that a final training learns from: the se
 
 @dataclass(frozen=True)
 class Material:
-    """Images of a data set at the size of `prepare`, with the splits they belong to."""
+    """Images of a data set at the size of `prepare`, with the splits they belong to.
+
+    `targets` are the labels of a dense task in pixels of `prepare`; None in a classification.
+    """
 
     dataset: Dataset
     splits: Splits
     cached: CachedImages
     prepare: Prepare
+    targets: CachedTargets | None = None
+
+    @property
+    def task(self) -> str:
+        """``classify``, ``detect``, ``instance`` or ``segment``."""
+        return self.dataset.task
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -54,41 +69,50 @@ class Material:
         """The same images prepared in another way, say at another size."""
         if prepare == self.prepare:
             return self
-        return dataclasses.replace(self, cached=decode(self.dataset, prepare, on_event), prepare=prepare)
+        cached, targets = decode(self.dataset, prepare, on_event)
+        return dataclasses.replace(self, cached=cached, targets=targets, prepare=prepare)
 
     def training(
         self,
         names: Sequence[str],
         *,
-        batch_size: int,
+        batch_size: int | Literal["auto"],
         augment: Strength | Literal["auto"],
         flip: bool,
         seed: int,
         size_hw: tuple[int, int] | None = None,
-    ) -> Batches:
+    ) -> Batches | DenseBatches:
         """Shuffled, augmented batches of the splits called `names`, at `size_hw` pixels or the images' own size."""
         from ghostfit.data.augment import training_transform
+        from ghostfit.data.dense_augment import dense_transform
+        from ghostfit.data.dense_loader import DenseBatches
         from ghostfit.data.loader import Batches
 
-        return Batches(
-            self.cached.images,
-            self.labels,
-            self.indices(names),
-            batch_size=batch_size,
-            size_hw=size_hw or self.prepare.size_hw,
-            mean=self.prepare.mean,
-            std=self.prepare.std,
-            seed=seed,
-            transform=training_transform(strength_of(augment, size_hw or self.prepare.size_hw), flip=flip),
-            drop_last=True,
-        )
+        size_hw = size_hw or self.prepare.size_hw
+        strength = strength_of(augment, size_hw)
+        settings: dict[str, Any] = {
+            "batch_size": kind_of(self.task).batch_size if batch_size == "auto" else batch_size,
+            "size_hw": size_hw,
+            "mean": self.prepare.mean,
+            "std": self.prepare.std,
+            "seed": seed,
+            "drop_last": True,
+        }
+        images, indices = self.cached.images, self.indices(names)
+        if self.targets is not None:
+            transform = dense_transform(strength, flip=flip, mosaic=self.task != "segment")
+            return DenseBatches(images, self.targets, indices, transform=transform, **settings)
+        return Batches(images, self.labels, indices, transform=training_transform(strength, flip=flip), **settings)
 
-    def evaluating(self, names: Sequence[str], *, most: int | None = None, seed: int | None = None) -> Batches:
+    def evaluating(
+        self, names: Sequence[str], *, most: int | None = None, seed: int | None = None
+    ) -> Batches | DenseBatches:
         """Batches as evaluation sees them, in the order of the samples, or with `seed` in a random one.
 
         Batch norm is recalibrated on random ones: folders give one class after the other, and the statistics of
         batches of one class miss how the classes differ. `most` takes so many images, evenly spaced or random.
         """
+        from ghostfit.data.dense_loader import dense_eval_batches
         from ghostfit.data.loader import eval_batches
 
         indices = self.indices(names)
@@ -96,19 +120,16 @@ class Material:
             indices = np.random.default_rng(seed).permutation(indices)[:most].tolist()
         if most is not None and len(indices) > most:
             indices = [indices[i] for i in np.linspace(0, len(indices) - 1, most).round().astype(int)]
-        return eval_batches(
-            self.cached.images,
-            self.labels,
-            indices,
-            batch_size=EVAL_BATCH,
-            size_hw=self.prepare.size_hw,
-            mean=self.prepare.mean,
-            std=self.prepare.std,
-        )
+        prepare, images = self.prepare, self.cached.images
+        figures: dict[str, Any] = {"size_hw": prepare.size_hw, "mean": prepare.mean, "std": prepare.std}
+        if self.targets is not None:
+            return dense_eval_batches(images, self.targets, indices, batch_size=DENSE_EVAL_BATCH, **figures)
+        return eval_batches(images, self.labels, indices, batch_size=EVAL_BATCH, **figures)
 
     def indices(self, names: Sequence[str]) -> list[int]:
-        """Samples of the splits called `names` whose images could be decoded."""
-        return [index for name in names for index in getattr(self.splits, name) if self.cached.valid[index]]
+        """Samples of the splits called `names` whose images, and whose labels for each place, could be read."""
+        valid = self.cached.valid if self.targets is None else self.cached.valid & self.targets.valid
+        return [index for name in names for index in getattr(self.splits, name) if valid[index]]
 
 
 def strength_of(augment: Strength | Literal["auto"], size_hw: tuple[int, int]) -> Strength:
@@ -127,6 +148,7 @@ def material_of(config: Any, run: Run, on_event: OnEvent) -> Material:
         run=run,
         on_event=on_event,
         format=config.format or None,
+        task=config.task or None,
         resize=config.resize,
         channels=config.channels,
     )
@@ -140,27 +162,34 @@ def read_material(
     run: Run | None,
     on_event: OnEvent,
     format: str | None = None,
+    task: str | None = None,
     resize: ResizeRule = "squash",
     channels: int = 3,
 ) -> Material:
-    """Read, check for identical and broken images, divide and decode `data`.
+    """Read, check for identical and broken images and broken labels, divide and decode `data`.
 
-    `resize` is the rule that brings images to one shape, `channels` 3 for colour or 1 for gray. What was found is
-    written to ``data.json``. Raises ValueError for data that nothing can be learnt from.
+    `task` is that of the labels, where they could serve several; `resize` the rule that brings images to one shape,
+    `channels` 3 for colour or 1 for gray. What was found is written to ``data.json``. Raises ValueError for data that
+    nothing can be learnt from.
     """
     began = time.perf_counter()
     on_event(Event("data", "start", f"reading {data}"))
-    dataset = read_dataset(data, format=format)
-    facts = measure_images(
-        dataset, progress=lambda done, total: on_event(Event("data", "progress", "checking", done, total))
-    )
+    dataset = read_dataset(data, format=format, task=task)
+
+    def telling(text: str) -> Callable[[int, int], None]:
+        return lambda done, total: on_event(Event("data", "progress", text, done, total))
+
+    facts = measure_images(dataset, progress=telling("checking"))
+    labels = None if dataset.task == "classify" else measure_labels(dataset, progress=telling("checking labels"))
+    broken = {**facts.broken(), **(labels.broken() if labels else {})}
     splits = _known_splits(run, dataset) or make_splits(
-        dataset, seed=seed, groups=group_duplicates(facts), exclude=facts.broken()
+        dataset, seed=seed, groups=group_duplicates(facts), exclude=broken
     )
-    prepare = prepare_of(size_hw or natural_size_hw(facts), resize, channels)
-    material = Material(dataset, splits, decode(dataset, prepare, on_event), prepare)
+    prepare = prepare_of(size_hw or natural_size_hw(facts, dataset.task), resize, channels)
+    cached, targets = decode(dataset, prepare, on_event)
+    material = Material(dataset, splits, cached, prepare, targets)
     if run is not None and not run.is_done("data"):
-        describe_data(run, material, facts)
+        describe_data(run, material, facts, labels)
         run.finish("data", seconds=round(time.perf_counter() - began, 1))
     counts = ", ".join(f"{name} {count}" for name, count in splits.counts().items())
     on_event(Event("data", "done", f"{len(dataset)} images of {len(dataset.class_names)} classes: {counts}"))
@@ -194,27 +223,45 @@ def _known_splits(run: Run | None, dataset: Dataset) -> Splits | None:
     return Splits.from_dict(run.read_json("splits.json"))
 
 
-def decode(dataset: Dataset, prepare: Prepare, on_event: OnEvent) -> CachedImages:
-    """Decoded images from the cache, filling it where needed."""
-    return build_cache(
+def decode(dataset: Dataset, prepare: Prepare, on_event: OnEvent) -> tuple[CachedImages, CachedTargets | None]:
+    """Decoded images from the cache, filling it where needed, and the labels of a dense task at their size."""
+    cached = build_cache(
         dataset, prepare, progress=lambda done, total: on_event(Event("data", "progress", "decoding", done, total))
+    )
+    if dataset.task == "classify":
+        return cached, None
+    from ghostfit.data.dense_cache import build_targets
+
+    return cached, build_targets(
+        dataset, prepare, progress=lambda done, total: on_event(Event("data", "progress", "labels", done, total))
     )
 
 
-def natural_size_hw(facts: ImageFacts) -> tuple[int, int]:
-    """Input size that suits the images: their median short side in multiples of 32 pixels, square, from 32 to 224."""
-    sides = np.minimum(facts.table["height"], facts.table["width"])[facts.table["problem"] == OK]
-    if not len(sides):
+def natural_size_hw(facts: ImageFacts, task: str = "classify") -> tuple[int, int]:
+    """Input size that suits the images, in multiples of 32 pixels.
+
+    Of a classification it is square, the median short side, from 32 to 224. Where every place has a label it has the
+    images' median shape, and at most `MOST_PIXELS`.
+    """
+    is_ok = facts.table["problem"] == OK
+    height, width = facts.table["height"][is_ok], facts.table["width"][is_ok]
+    if not len(height):
         return SMALLEST_SIDE, SMALLEST_SIDE
-    side = int(np.median(sides)) // 32 * 32
+    if task != "classify":
+        sides = float(np.median(height)), float(np.median(width))
+        scale = min(1.0, (MOST_PIXELS[task] / (sides[0] * sides[1])) ** 0.5)
+        rows, columns = (max(2 * SMALLEST_SIDE, round(side * scale / 32) * 32) for side in sides)
+        return rows, columns
+    side = int(np.median(np.minimum(height, width))) // 32 * 32
     side = min(max(side, SMALLEST_SIDE), LARGEST_SIDE)
     return side, side
 
 
-def describe_data(run: Run, material: Material, facts: ImageFacts) -> None:
+def describe_data(run: Run, material: Material, facts: ImageFacts, labels: LabelFacts | None) -> None:
     """Write ``data.json`` and ``splits.json``."""
-    dataset = material.dataset
-    counts = Counter(int(label) for label in dataset.labels)
+    dataset, targets = material.dataset, material.targets
+    counts: Sequence[int] = list(dataset.class_counts.values()) if labels is None else labels.images_of_class.tolist()
+    skipped = (*dataset.skipped, *material.cached.skipped, *(targets.skipped if targets else ()))
     run.write_json(
         "data.json",
         {
@@ -224,9 +271,9 @@ def describe_data(run: Run, material: Material, facts: ImageFacts) -> None:
             "class_names": list(dataset.class_names),
             "num_images": len(dataset),
             "splits": material.splits.counts(),
-            "class_counts": {name: counts[index] for index, name in enumerate(dataset.class_names)},
-            "skipped": [skipped.to_dict() for skipped in (*dataset.skipped, *material.cached.skipped)],
-            "findings": [finding.to_dict() for finding in check(dataset, facts=facts).findings],
+            "class_counts": dict(zip(dataset.class_names, counts, strict=True)),  # images that show it
+            "skipped": [entry.to_dict() for entry in skipped],
+            "findings": [finding.to_dict() for finding in check(dataset, facts=facts, labels=labels).findings],
             "fingerprint": dataset.fingerprint,
             "size_hw": list(material.prepare.size_hw),
             "notes": list(material.splits.notes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -9,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ghostfit.arch import Arch
+from ghostfit.arch import Arch, Dense
 from ghostfit.counting import count
 from ghostfit.data.readers import read_dataset
 from ghostfit.presets import list_presets, preset
 from ghostfit.runtime.backends import installed_backends
 from ghostfit.search.limits import Costs, Limits
-from ghostfit.search.start import conv_start, widest_within
+from ghostfit.search.start import aligned, conv_start, widest_within
 from ghostfit.space import Space
 from ghostfit.verbs.material import LARGEST_SIDE, prepare_of
 
@@ -30,6 +31,7 @@ STRETCH = 1.5
 WIDTHS = (0.5, 0.75, 1.0)
 EXPANDS = (1 / 3, 2 / 3, 1.0)
 SIZES = (0.75, 1.0)
+LEAST_NECK = 32  # channels of a neck: below it the levels tell too little of what they saw
 # Inherited weights serve parts of the start only: what it has not learnt (Ghost, SE, wider) would start at random.
 INHERITED_WIDTHS = (0.5, 0.625, 0.75, 0.875, 1.0)
 INHERITED_SIZES = (0.57, 0.72, 0.86, 1.0)
@@ -56,18 +58,19 @@ def make_outset(
     costs_of: Callable[[Arch], Costs],
     most_macs: Callable[[Arch], float] = lambda arch: float("inf"),
     align: int = 16,
+    task: str = "classify",
 ) -> Outset:
     """Choose or load the start network and open the space around it.
 
     `start` is ``auto``, a preset, or a file or run folder with an architecture; `weights` a source of
-    `ghostfit.nn.pretrained`, or empty. An automatic start is as wide as the limits and
-    `most_macs` (of a network of its kind) allow. Raises ValueError for an unknown start.
+    `ghostfit.nn.pretrained`, or empty. An automatic start is as wide as the limits and `most_macs` (of a network of its
+    kind) allow. With a dense `task` it is the backbone of its neck and head. Raises ValueError for an unknown start.
     """
     name = preset_of(weights) if start == "auto" and weights else start
     if weights:
         from ghostfit.nn.pretrained import load_pretrained
 
-        arch = named_arch(name, num_classes, size_hw, in_channels)
+        arch = named_arch(name, num_classes, size_hw, in_channels, task)
         network = load_pretrained(arch, weights)
         space = Space.around(
             arch,
@@ -81,9 +84,9 @@ def make_outset(
         )
         return Outset(f"{name} with {weights}", arch, space, network)
     if name != "auto":
-        arch = named_arch(name, num_classes, size_hw, in_channels)
+        arch = named_arch(name, num_classes, size_hw, in_channels, task)
         return Outset(name, arch, Space.around(arch, widths=WIDTHS, expands=EXPANDS, sizes=SIZES, align=8))
-    arch = automatic_start(num_classes, size_hw, in_channels, limits, costs_of, most_macs)
+    arch = automatic_start(num_classes, size_hw, in_channels, limits, costs_of, most_macs, task)
     space = Space.around(arch, widths=WIDTHS, expands=EXPANDS, sizes=SIZES, align=align)
     return Outset("dense convolutions, as wide as limits and time allow", arch, space)
 
@@ -95,6 +98,7 @@ def automatic_start(
     limits: Limits,
     costs_of: Callable[[Arch], Costs],
     most_macs: Callable[[Arch], float],
+    task: str = "classify",
 ) -> Arch:
     """The start network, as wide as the limits (stretched) and the time for training allow.
 
@@ -102,7 +106,8 @@ def automatic_start(
     """
 
     def make(width: float) -> Arch:
-        return conv_start(num_classes, size_hw, in_channels=in_channels, width=width)
+        arch = conv_start(num_classes, size_hw, in_channels=in_channels, width=width)
+        return arch_for(task, arch, width)
 
     affordable = most_macs(make(0.5))
     if not limits.given() and math.isinf(affordable):
@@ -123,19 +128,36 @@ def check_input(config: Any) -> None:
 
     choose_device(config.device)
     prepare_of((LARGEST_SIDE, LARGEST_SIDE), config.resize, config.channels)
-    dataset = read_dataset(config.data, format=config.format or None)
+    dataset = read_dataset(config.data, format=config.format or None, task=config.task or None)
     name: str = getattr(config, "start", "") or getattr(config, "arch", "auto")
     if name == "auto" and config.weights:
         name = preset_of(config.weights)
     if name != "auto":
-        named_arch(name, len(dataset.class_names), (LARGEST_SIDE, LARGEST_SIDE), config.channels)
+        named_arch(name, len(dataset.class_names), (LARGEST_SIDE, LARGEST_SIDE), config.channels, dataset.task)
     runtime = getattr(config, "runtime", "onnxruntime")
     if runtime not in installed_backends():
         raise ValueError(f"--runtime {runtime} is not installed; installed: {', '.join(installed_backends())}")
 
 
-def named_arch(name: str, num_classes: int, size_hw: tuple[int, int], in_channels: int) -> Arch:
-    """An architecture by the name of a preset, or from a JSON file, or the found one of a run folder, for this task."""
+def arch_for(task: str, arch: Arch, width: float = 1.0) -> Arch:
+    """`arch` as a network for `task`, with a neck of `width` times the usual channels where it has none yet.
+
+    Raises ValueError when its stages don't have the strides that the task needs, or it is for another task.
+    """
+    if arch.task == task:
+        return arch
+    if arch.dense is not None or task == "classify":
+        raise ValueError(f"an architecture for {arch.task!r} can't be one for {task!r}; name a preset, or a classifier")
+    usual = Dense(task)  # type: ignore[arg-type]
+    channels = min(max(aligned(usual.width * width), LEAST_NECK), usual.width)
+    return arch.as_dense(dataclasses.replace(usual, width=channels))
+
+
+def named_arch(name: str, num_classes: int, size_hw: tuple[int, int], in_channels: int, task: str = "classify") -> Arch:
+    """An architecture by the name of a preset, or from a JSON file, or the found one of a run folder, for `task`.
+
+    Raises ValueError when there is none of that name, or it can't serve the task.
+    """
     path = Path(name)
     if path.is_dir() and (path / "arch.json").is_file():
         path = path / "arch.json"
@@ -149,12 +171,14 @@ def named_arch(name: str, num_classes: int, size_hw: tuple[int, int], in_channel
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is no architecture: {error}") from error
         arch = Arch.from_dict(data.get("arch", data)) if isinstance(data, dict) else Arch.from_json(text)
-        return arch.deployed().replace(num_classes=num_classes, size_hw=size_hw, in_channels=in_channels)
+        arch = arch.deployed().replace(num_classes=num_classes, size_hw=size_hw, in_channels=in_channels)
+        return arch_for(task, arch)
     if path.suffix in (".json", ".ghost") or "/" in name:
         raise ValueError(
             f"{name}: no such file; --start takes auto, a preset ({', '.join(list_presets()[:3])}, ...) or a file"
         )
-    return preset(name, num_classes=num_classes, size_hw=size_hw, in_channels=in_channels).deployed()
+    arch = preset(name, num_classes=num_classes, size_hw=size_hw, in_channels=in_channels).deployed()
+    return arch_for(task, arch)
 
 
 def preset_of(weights: str) -> str:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 from ghostfit.arch import Arch
 from ghostfit.counting import count
 from ghostfit.event import Event
-from ghostfit.presets import preset
 from ghostfit.search.start import scale_width, widest_within
 from ghostfit.train.config import TrainConfig
 from ghostfit.verbs.clock import ending_s
 from ghostfit.verbs.compare import sentence_of
+from ghostfit.verbs.kinds import kind_of
 from ghostfit.verbs.material import LEARNT
-from ghostfit.verbs.training import forward, running_form, training_form
+from ghostfit.verbs.outset import named_arch
+from ghostfit.verbs.training import forward, judge, running_form, training_form
 
 if TYPE_CHECKING:
     from ghostfit.nn.build import Network
@@ -55,7 +56,8 @@ def compare_trained(hunt: Hunt, found: Network, material: Material, config: Trai
         if hunt.clock.is_stopped():
             return str(paid["sentence"])
         rows.append(_row(name, network, own, hunt.costs(arch)))
-    sentence = sentence_of(rows, hunt.limits, f"trained on as many images {_origin(hunt)}, one seed")
+    how = f"trained on as many images {_origin(hunt)}, one seed"
+    sentence = sentence_of(rows, hunt.limits, how, kind_of(material.task).metric_name)
     run.write_json("paid.json", {"sentence": sentence, "rows": [*rows, *paid["rows"]]})
     run.finish("compare", seconds=round(hunt.clock.elapsed_s - began, 1))
     on_event(Event("compare", "done", sentence))
@@ -91,7 +93,8 @@ def rivals(hunt: Hunt, latency_ms: float) -> Iterator[tuple[str, Arch]]:
     scaled = {
         name: arch
         for name in PRESETS
-        if (arch := fitted(preset(name, start.num_classes, start.size_hw, start.in_channels).deployed())) is not None
+        if (arch := fitted(named_arch(name, start.num_classes, start.size_hw, start.in_channels, start.task)))
+        is not None
     }
     if scaled:
         name = max(scaled, key=lambda name: count(scaled[name]).macs)
@@ -139,15 +142,12 @@ def train_rival(hunt: Hunt, name: str, arch: Arch, config: TrainConfig) -> tuple
 
 
 def _row(name: str, network: Network, material: Material, costs: Costs) -> dict[str, Any]:
-    from ghostfit.train.evaluate import evaluate
-    from ghostfit.vision.metrics import classification_report
-
-    report = classification_report(*evaluate(network, material.evaluating(["val"])), material.dataset.class_names)
+    judged = judge(network, material.evaluating(["val"]))
     return {
         "name": name,
         "arch_id": network.arch.id,
-        "accuracy": report["accuracy"],
-        "standard_error": report["standard_error"],
+        "metric": judged.metric,
+        "standard_error": judged.standard_error,
         "latency_ms": costs.latency_ms,
         "macs": costs.macs,
         "params": costs.params,

@@ -16,6 +16,7 @@ from ghostfit.run import Run
 from ghostfit.search.limits import Costs, Limits
 from ghostfit.space import Space
 from ghostfit.verbs.clock import Clock, interruptible
+from ghostfit.verbs.kinds import kind_of
 from ghostfit.verbs.material import LEARNT, Material, material_of
 from ghostfit.verbs.outset import check_input
 from ghostfit.verbs.runs import open_run
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 SUPERNET_SHARE, SEARCH_SHARE = 0.45, 0.12
 SEARCH_ONLY_SHARES = (0.72, 0.22)
 CALIBRATION_IMAGES = 256  # for batch norm; more changes accuracies by less than their standard error (docs/LOG.md)
+CALIBRATION_PIXELS, LEAST_CALIBRATION = 256 * 128 * 128, 32  # larger images have more places each
 MOST_SEARCH_IMAGES = 2000  # standard error of 1 point at 70 %
 MOST_SEARCH_BYTES = 400_000_000  # that they may take, decoded and normalised
 SHORT_RUN_S = 600.0  # below it latencies are measured for a shorter time each
@@ -43,10 +45,13 @@ LEAST_EVALUATIONS = 8
 class SearchConfig(Limits):
     """Settings of a search."""
 
-    data: str = argument("folder, zip, CSV or CIFAR files of labelled images, or digits")
+    data: str = argument("folder, zip, CSV or CIFAR files of labelled images, or digits or demo:parts")
     out: str = option("", "folder of the run (default: runs/NAME)")
     resume: bool = option(False, "go on with a run that was killed")
     format: str = option("", "how DATA is laid out, when looking at it does not tell")
+    task: Literal["", "classify", "detect", "segment", "instance"] = option(
+        "", "what to learn, where the labels could serve several tasks (default: what they tell most of)"
+    )
     size_hw: tuple[int, int] | None = option(
         None, "largest input size in pixels, such as 128 or 96x160 (default: from the images)", unit="size"
     )
@@ -61,11 +66,15 @@ class SearchConfig(Limits):
     device: Literal["auto", "cpu", "cuda", "mps"] = option(
         "auto", "what networks are trained on; auto: a CUDA GPU where there is one, else the CPU"
     )
-    objective: Literal["accuracy", "loss", "params", "macs", "naswot", "zico"] = option("accuracy", "what is maximised")
+    objective: Literal["metric", "loss", "params", "macs", "naswot", "zico"] = option(
+        "metric", "what is maximised; metric: accuracy, mAP 50-95 or mIoU by task"
+    )
     evaluations: int = option(64, "architectures to score, and as many again by random search")
     search_epochs: float = option(30.0, "passes over the training images for the shared weights, without a time limit")
     num_random: int = option(1, "random subnets in a step of the shared weights' training")
-    batch_size: int = option(64, "images in a step")
+    batch_size: int | Literal["auto"] = option(
+        "auto", "images in a step; auto: 64, or 16 where each place of an image has a label"
+    )
     augment: Literal["auto", "none", "light", "medium", "strong"] = option(
         "auto", "strength of image augmentation; auto: light up to 48 pixels, else medium"
     )
@@ -81,7 +90,8 @@ class SearchResult:
 
     run: Path
     arch: Arch
-    accuracy: float
+    metric: str
+    value: float
     costs: Costs
     sentence: str
     has_failed: bool = False
@@ -92,7 +102,8 @@ class SearchResult:
         return {
             "run": str(self.run),
             "arch_id": self.arch.id,
-            "accuracy": self.accuracy,
+            "metric": self.metric,
+            "value": self.value,
             **dataclasses.asdict(self.costs),
             "sentence": self.sentence,
         }
@@ -100,7 +111,7 @@ class SearchResult:
     def to_text(self) -> str:
         """For a terminal."""
         return (
-            f"found {self.arch.id}: {100 * self.accuracy:.1f} % with inherited weights, "
+            f"found {self.arch.id}: {self.metric} {100 * self.value:.1f} % with inherited weights, "
             f"{self.costs.latency_ms:.3f} ms, {self.costs.macs / 1e6:.1f} M MACs, "
             f"{self.costs.params / 1e6:.2f} M parameters\n{self.sentence}\nrun: {self.run}"
         )
@@ -129,7 +140,8 @@ def search(config: SearchConfig | str | Path, *, on_event: OnEvent = ignore, **s
     return SearchResult(
         run.path,
         found.arch,
-        found.score.accuracy if found.score else 0.0,
+        kind_of(material.task).metric_name,
+        found.score.metric if found.score else 0.0,
         found.costs,
         sentence,
         is_stopped=is_stopped(),
@@ -174,7 +186,7 @@ class Hunt:
         found, rows = self.study_space(search_share)
         from ghostfit.verbs.compare import sentence_of
 
-        sentence = sentence_of(rows, self.limits)
+        sentence = sentence_of(rows, self.limits, name=kind_of(self.material.task).metric_name)
         if not self.run.is_done("compare"):  # which adds to it
             self.run.write_json("paid.json", {"sentence": sentence, "rows": rows})
         self.run.write_json("arch.json", found.arch.to_dict())
@@ -222,7 +234,7 @@ class Hunt:
         from ghostfit.nn.sharing import Supernet
 
         torch.manual_seed(self.config.seed)
-        space = Space.from_dict(self.run.read_json("space.json"))
+        space = self.space
         if self.outset.network is None:
             return Supernet(space).to(self.device)
         whole = Supernet(self.outset.space)  # the limits may have closed choices that the published network has
@@ -234,21 +246,31 @@ class Hunt:
     @cached_property
     def evaluator(self) -> Evaluator:
         """Judge of subnets on the search split."""
+        from ghostfit.data.loader import KeptBatches
         from ghostfit.search.evaluate import Evaluator
+        from ghostfit.search.supernet import learner_of
+        from ghostfit.train.config import TrainConfig
 
         height, width = self.material.prepare.size_hw
         most = min(MOST_SEARCH_IMAGES, MOST_SEARCH_BYTES // (12 * height * width))
-        chosen = self.material.evaluating(["train"], most=CALIBRATION_IMAGES, seed=self.config.seed)
+        num = min(CALIBRATION_IMAGES, max(LEAST_CALIBRATION, CALIBRATION_PIXELS // (height * width)))
+        chosen = self.material.evaluating(["train"], most=num, seed=self.config.seed)
         calibration = [x for x, _ in chosen.epoch() if len(x) > 1]  # one image has no variance
-        judged = list(self.material.evaluating(["search"], most=most, seed=self.config.seed).epoch())
-        return Evaluator(self.supernet, calibration, [x for x, _ in judged], [y for _, y in judged], self.latencies)
+        judged = KeptBatches(self.material.evaluating(["search"], most=most, seed=self.config.seed).epoch())
+        task = learner_of(self.supernet, self.space, TrainConfig(), judged)
+        return Evaluator(self.supernet, calibration, judged, task, self.latencies)
+
+    @property
+    def space(self) -> Space:
+        """The space of the store."""
+        return Space.from_dict(self.run.read_json("space.json"))
 
     def train_supernet(self, space: Space, share: float) -> None:
         """Phase ``supernet``: shared weights for every network of a space that shrinks; kept, and loaded when done."""
         from safetensors.torch import load_file
 
         from ghostfit.search.shrink import Shrinker
-        from ghostfit.search.supernet import Sandwich
+        from ghostfit.search.supernet import Sandwich, learner_of
         from ghostfit.train.fit import fit
         from ghostfit.train.precision import autocast_of
 
@@ -259,20 +281,22 @@ class Hunt:
             return
         self.on_event(Event("supernet", "start", "training shared weights"))
         began = clock.elapsed_s
+        batches = self.material.training(
+            ["train"], batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
+        )
+        settings = self._supernet_config(share)
         task = Sandwich(
             space,
+            task=learner_of(self.supernet, space, settings, batches),
             shrink=Shrinker(self.evaluator, self.aim, self.run, seed=config.seed, is_over=clock.is_stopped),
             num_random=config.num_random,
             autocast=autocast_of(getattr(config, "amp", "auto"), self.device),
-        )
-        batches = self.material.training(
-            ["train"], batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
         )
         records = fit(
             self.supernet,
             batches,
             None,
-            self._supernet_config(share),
+            settings,
             task=task,
             run=self.run,
             phase="supernet",
@@ -294,7 +318,7 @@ class Hunt:
 
         config, study = self.config, self._study()
         space = Space.from_dict(self.run.read_json("space_final.json"))
-        full = Space.from_dict(self.run.read_json("space.json"))
+        full = self.space
         is_done = self.run.is_done("search")
         began, seconds = self.clock.elapsed_s, self.clock.share_s(share)
         by_hand = hand_made(full, self.outset.start)
@@ -328,7 +352,7 @@ class Hunt:
         from ghostfit.search.strategies import POPULATION
 
         rows = self.run.records("evidence.jsonl")
-        evidence = [(row["phase"], row["point"], row["accuracy"], row["cost"]) for row in rows]
+        evidence = [(row["phase"], row["point"], row["metric"], row["cost"]) for row in rows]
         most = next(iter(self.aim.given().values()), None)  # of the cost that the evidence tells
         return promising(space, evidence, POPULATION, most_cost=most, seed=self.config.seed)
 
@@ -351,6 +375,7 @@ class Hunt:
             limits=self.aim,
             costs_of=self.costs,
             most_macs=self._most_macs(material),
+            task=material.task,
         )
 
     def _most_macs(self, material: Material) -> Callable[[Arch], float]:
@@ -360,8 +385,8 @@ class Hunt:
         seconds = self.clock.share_s(0.85)
         if seconds is None:
             return lambda arch: float("inf")
-        num_images = len(material.indices(LEARNT))
-        return lambda arch: affordable_macs(arch, num_images, seconds, self.device)
+        num_images, passes = len(material.indices(LEARNT)), kind_of(material.task).passes
+        return lambda arch: affordable_macs(arch, num_images, seconds, passes, self.device)
 
     def _prepared(self, material: Material) -> Material:
         """Images normalised as the published weights were trained with, where there are any."""
@@ -400,12 +425,12 @@ class Hunt:
 
     def _take(self, evaluations: Iterator[Evaluation]) -> int:
         """Run a study and tell of it; the number of networks scored."""
-        num, best_accuracy = 0, 0.0
+        num, highest = 0, 0.0
         for evaluation in evaluations:
             if evaluation.score is not None:
                 num += 1
-                best_accuracy = max(best_accuracy, evaluation.score.accuracy)
-            text = f"{evaluation.origin}: best {100 * best_accuracy:.1f} %"
+                highest = max(highest, evaluation.score.metric)
+            text = f"{evaluation.origin}: best {100 * highest:.1f} %"
             self.on_event(Event("search", "progress", text, num, self.config.evaluations))
         return num
 

@@ -11,10 +11,11 @@ from ghostfit.config import argument, option, settle
 from ghostfit.event import Event, OnEvent, ignore
 from ghostfit.train.config import TrainConfig as LoopConfig
 from ghostfit.verbs.clock import Clock, interruptible
-from ghostfit.verbs.material import LEARNT, Material, read_material
+from ghostfit.verbs.kinds import check_wanted, kind_of
+from ghostfit.verbs.material import LEARNT, Material, material_of
 from ghostfit.verbs.outset import check_input, named_arch
 from ghostfit.verbs.runs import open_run
-from ghostfit.verbs.training import class_weights_of, forward, running_form, teacher_of, training_form
+from ghostfit.verbs.training import class_weights_of, forward, judge, running_form, teacher_of, training_form
 
 if TYPE_CHECKING:
     from ghostfit.arch import Arch
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
 class TrainConfig(LoopConfig):
     """Settings of a single training."""
 
-    data: str = argument("folder, zip, CSV or CIFAR files of labelled images, or digits")
+    data: str = argument("folder, zip, CSV or CIFAR files of labelled images, or digits or demo:parts")
     arch: str = option("mobilenetv4_conv_small", "a preset, or a run folder or JSON file with an architecture")
     weights: str = option("", "weights to start from: timm:NAME, package:NAME, or a .safetensors or .pth file")
     out: str = option("", "folder of the run (default: runs/NAME)")
     resume: bool = option(False, "go on with a run that was stopped or killed")
     format: str = option("", "how DATA is laid out, when looking at it does not tell")
+    task: Literal["", "classify", "detect", "segment", "instance"] = option(
+        "", "what to learn, where the labels could serve several tasks (default: what they tell most of)"
+    )
     size_hw: tuple[int, int] | None = option(
         None,
         "input size in pixels, such as 128 or 96x160 (default: the architecture file's, or from the images)",
@@ -40,6 +44,14 @@ class TrainConfig(LoopConfig):
         "squash", "how images get one shape: squashed, their middle cut out, or whole with bars at the sides"
     )
     channels: Literal[1, 3] = option(3, "what networks look at: 3 for colour, 1 for gray")
+    recall: float | None = option(
+        None, "objects: choose the score from which on they count so that this share is found (default: the best F1)"
+    )
+    precision: float | None = option(None, "objects: choose that score so that this share of the answers is right")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_wanted(self.recall, self.precision)
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,8 @@ class TrainResult:
 
     run: Path
     arch_id: str
-    val_accuracy: float
+    metric: str
+    value: float
     standard_error: float
     val_loss: float
     num_val_images: int
@@ -62,7 +75,7 @@ class TrainResult:
     def to_text(self) -> str:
         """For a terminal."""
         return (
-            f"validation accuracy  {100 * self.val_accuracy:.1f} % ± {100 * self.standard_error:.1f} "
+            f"validation {self.metric}  {100 * self.value:.1f} % ± {100 * self.standard_error:.1f} "
             f"({self.num_val_images} images, one seed)\nrun                  {self.run}\n"
             f"next                 ghostfit export {self.run}"
         )
@@ -76,25 +89,14 @@ def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **set
     config = settle(TrainConfig, config, settings)
     from ghostfit.nn.pretrained import save_weights
     from ghostfit.train.device import choose_device
-    from ghostfit.train.evaluate import evaluate
     from ghostfit.train.fit import fit
-    from ghostfit.vision.metrics import classification_report
 
     run = open_run(config, "train", lambda: check_input(config))
     with interruptible() as is_stopped:
         clock = Clock(run, config.time_s, is_stopped)
         on_event = clock.telling(on_event)
         size_hw = config.size_hw or _own_size_hw(config.arch)
-        material = read_material(
-            config.data,
-            size_hw=size_hw,
-            seed=config.seed,
-            run=run,
-            on_event=on_event,
-            format=config.format or None,
-            resize=config.resize,
-            channels=config.channels,
-        )
+        material = material_of(dataclasses.replace(config, size_hw=size_hw), run, on_event)
         network, material = start_network(config, material, on_event)
         network = training_form(network.to(choose_device(config.device)), config)
         run.write_json("arch.json", network.arch.deployed().to_dict())
@@ -122,17 +124,17 @@ def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **set
         network = running_form(network)
         save_weights(network, run.file("weights.safetensors"))
         run.write_json("prepare.json", material.prepare.to_dict())
-        logits, labels = evaluate(network, material.evaluating(["val"]))
-        report = classification_report(logits, labels, material.dataset.class_names)
+        judged = judge(network, material.evaluating(["val"]))
         run.finish("train", seconds=round(clock.elapsed_s, 1))
         on_event(Event("train", "done", "trained"))
     return TrainResult(
         run.path,
         network.arch.id,
-        report["accuracy"],
-        report["standard_error"],
-        report["loss"],
-        report["num_images"],
+        kind_of(material.task).metric_name,
+        judged.metric,
+        judged.standard_error,
+        judged.loss,
+        judged.num_images,
         is_stopped=is_stopped(),
     )
 
@@ -145,7 +147,9 @@ def start_network(config: TrainConfig, material: Material, on_event: OnEvent) ->
     from ghostfit.nn.pretrained import load_pretrained
 
     prepare = material.prepare
-    arch: Arch = named_arch(config.arch, len(material.dataset.class_names), prepare.size_hw, prepare.in_channels)
+    arch: Arch = named_arch(
+        config.arch, len(material.dataset.class_names), prepare.size_hw, prepare.in_channels, material.task
+    )
     torch.manual_seed(config.seed)
     if not config.weights:
         network = build(arch)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from ghostfit.nn.build import Network
     from ghostfit.train.config import TrainConfig
     from ghostfit.train.records import Record
+    from ghostfit.train.task import Loader
     from ghostfit.verbs.material import Material
+
+METRICS = ("val_accuracy", "val_map", "val_miou")  # of the tasks, in the records of a training
 
 
 def forward(records: Iterable[Record], on_event: OnEvent) -> None:
@@ -26,13 +30,38 @@ def forward(records: Iterable[Record], on_event: OnEvent) -> None:
             on_event(Event(record.phase, "note", str(values.get("text", "")), values=values))
             continue
         parts = [f"loss {values['loss']:.3f}"] if isinstance(values.get("loss"), float) else []
-        if isinstance(values.get("val_accuracy"), float):
-            parts.append(f"val {100 * values['val_accuracy']:.1f} %")
+        if metric := next((name for name in METRICS if isinstance(values.get(name), float)), None):
+            parts.append(f"{metric.replace('_', ' ')} {100 * values[metric]:.1f} %")
         if isinstance(values.get("images_per_s"), float):
             parts.append(f"{values['images_per_s']:.0f} images/s")
         progress = values.get("progress")
         if isinstance(progress, float):
             on_event(Event(record.phase, "progress", ", ".join(parts), progress, 1.0, values))
+
+
+def task_of(network: Network, batches: Loader) -> Any:
+    """The task of a network by which it is judged, in the labels of `batches`; with none of a training's settings."""
+    from ghostfit.train.config import TrainConfig
+    from ghostfit.train.tasks import make_task
+
+    return make_task(network, TrainConfig(), batches)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a network is worth on one split: the task's metric, its standard error where it is known, and the loss."""
+
+    metric: float
+    standard_error: float
+    loss: float
+    num_images: int
+
+
+def judge(network: Network, batches: Loader) -> Judged:
+    """Score a network as it is, on batches at its own input size."""
+    task = task_of(network, batches)
+    values = task.evaluate(network, batches)
+    return Judged(values[task.metric], values.get("standard_error", 0.0), values["val_loss"], batches.num_images)
 
 
 def training_form(network: Network, config: TrainConfig) -> Network:
@@ -76,7 +105,7 @@ def teacher_of(config: TrainConfig, material: Material) -> nn.Module | None:
 
 def class_weights_of(config: TrainConfig, material: Material, names: Sequence[str]) -> Tensor | None:
     """(num_classes,) weights in the loss, from the class counts of the splits called `names`."""
-    if config.class_weights == "none":
+    if config.class_weights == "none" or material.task != "classify":  # the other tasks count their places themselves
         return None
     from ghostfit.train.tasks.classify import balanced_weights
 

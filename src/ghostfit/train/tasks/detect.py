@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ from ghostfit.train.task import Loader
 from ghostfit.train.tasks.assign import Assignment, Grid, assign_aligned, assign_nearest, check_sizes, grid_of
 from ghostfit.train.tasks.dense import Outputs, Values, arch_of, check_settings, in_float32, sizes_of, step, teacher_for
 from ghostfit.train.tasks.losses import giou_of, imitation_loss, varifocal_loss
-from ghostfit.train.tasks.scoring import score_objects
+from ghostfit.train.tasks.scoring import figures_of, score_objects
 
 SCORE_WEIGHT, BOX_WEIGHT = 1.0, 2.5  # PP-PicoDet: varifocal 1.0, GIoU 2.5
 WARMUP = 0.1  # of the training, in which the network's own predictions are no guide yet
@@ -70,11 +71,30 @@ class Detect:
 
     def evaluate(self, network: nn.Module, batches: Loader) -> dict[str, float]:
         """COCO's mean average precision of the boxes, and the mean loss."""
+        return figures_of(self.report(network, batches))
+
+    def report(
+        self,
+        network: nn.Module,
+        batches: Loader,
+        *,
+        wanted_recall: float | None = None,
+        wanted_precision: float | None = None,
+    ) -> dict[str, Any]:
+        """All figures of the boxes; see `score_objects`."""
         loss = lambda outputs, y: detection_loss(  # noqa: E731
             outputs, y, self.sizes_hw, self.strides, is_early=False
         ).values["loss"]
         return score_objects(
-            network, batches, loss, autocast=self.autocast, size_hw=self.sizes_hw[0], strides=self.strides, kind="boxes"
+            network,
+            batches,
+            loss,
+            autocast=self.autocast,
+            sizes_hw=self.sizes_hw,
+            strides=self.strides,
+            kind="boxes",
+            wanted_recall=wanted_recall,
+            wanted_precision=wanted_precision,
         )
 
 

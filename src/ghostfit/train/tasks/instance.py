@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ from ghostfit.train.tasks.detect import (
     teacher_at,
 )
 from ghostfit.train.tasks.losses import dice_loss
-from ghostfit.train.tasks.scoring import score_objects
+from ghostfit.train.tasks.scoring import figures_of, score_objects
 
 DICE_WEIGHT, CROSS_WEIGHT = 2.0, 1.0  # RTMDet-Ins (arXiv 2212.07784) has Dice 2.0; the crop is YOLACT's
 MOST_MASKS = 16  # of an image in a step: each costs as many floats as a prototype; see `choose`
@@ -74,9 +75,28 @@ class Instance:
 
     def evaluate(self, network: nn.Module, batches: Loader) -> dict[str, float]:
         """COCO's mean average precision of the masks at stride 4, and the mean loss."""
+        return figures_of(self.report(network, batches))
+
+    def report(
+        self,
+        network: nn.Module,
+        batches: Loader,
+        *,
+        wanted_recall: float | None = None,
+        wanted_precision: float | None = None,
+    ) -> dict[str, Any]:
+        """All figures of the masks; see `score_objects`."""
         loss = lambda outputs, y: self._loss(outputs, y, is_early=False)["loss"]  # noqa: E731
         return score_objects(
-            network, batches, loss, autocast=self.autocast, size_hw=self.sizes_hw[0], strides=self.strides, kind="masks"
+            network,
+            batches,
+            loss,
+            autocast=self.autocast,
+            sizes_hw=self.sizes_hw,
+            strides=self.strides,
+            kind="masks",
+            wanted_recall=wanted_recall,
+            wanted_precision=wanted_precision,
         )
 
     def _loss(self, outputs: Outputs, y: Mapping[str, Tensor], *, is_early: bool) -> Values:

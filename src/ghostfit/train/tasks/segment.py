@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,6 +81,15 @@ class Segment:
 
     def evaluate(self, network: nn.Module, batches: Loader) -> dict[str, float]:
         """Mean intersection over union on the whole split, with its standard error, and the mean loss."""
+        report = self.report(network, batches)
+        return {
+            "val_miou": report["miou"] or 0.0,
+            "val_loss": report["loss"],
+            "standard_error": report["standard_error"] or 0.0,
+        }
+
+    def report(self, network: nn.Module, batches: Loader) -> dict[str, Any]:
+        """The `segmentation_report` without boundaries, and the mean ``loss``; class maps in pixels of the input."""
         losses: list[float] = []
         found, wanted = itertools.tee(self._maps(network, batches, losses))
         report = segmentation_report(
@@ -88,11 +98,7 @@ class Segment:
             [str(index) for index in range(self.num_classes)],
             with_boundaries=False,
         )
-        return {
-            "val_miou": report["miou"] or 0.0,
-            "val_loss": float(np.mean(losses)),
-            "standard_error": report["standard_error"] or 0.0,
-        }
+        return {**report, "loss": float(np.mean(losses))}
 
     def _maps(
         self, network: nn.Module, batches: Loader, losses: list[float]
