@@ -142,9 +142,7 @@ def judge(args: argparse.Namespace, weights: Path) -> dict[str, object]:
     }
 
 
-def export(
-    args: argparse.Namespace, weights: Path, size: str, form: str, *, with_results: bool
-) -> dict[str, object]:
+def export(args: argparse.Namespace, weights: Path, size: str, form: str, *, with_results: bool) -> dict[str, object]:
     """One ONNX file and what it finds in the test images; says where both are."""
     from ultralytics import YOLO
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-STALE_S = 3600.0  # a claim so old was left by a process that died
+STALE_S = 3600.0  # a claim so old that names no process was left by one that died
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,11 @@ class Records:
     def _claim(self, key: str) -> Iterator[bool]:
         self.folder.mkdir(parents=True, exist_ok=True)
         claim = self.folder / f"claim-{abs(hash_of(key))}"
-        if claim.exists() and time.time() - claim.stat().st_mtime > STALE_S:
-            claim.unlink()
+        if _is_left(claim):
+            claim.unlink(missing_ok=True)
         try:
-            os.close(os.open(claim, os.O_CREAT | os.O_EXCL))
+            with claim.open("x", encoding="utf-8") as stream:
+                stream.write(str(os.getpid()))
         except FileExistsError:
             yield False
             return
@@ -69,6 +70,20 @@ class Records:
             yield True
         finally:
             claim.unlink(missing_ok=True)
+
+
+def _is_left(claim: Path) -> bool:
+    """Whether the process of a claim, one of this machine, is gone."""
+    try:
+        owner = claim.read_text(encoding="utf-8")
+        if not owner:
+            return time.time() - claim.stat().st_mtime > STALE_S
+        os.kill(int(owner), 0)
+    except FileNotFoundError:
+        return False
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def hash_of(text: str) -> int:

