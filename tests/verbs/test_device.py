@@ -17,7 +17,7 @@ from ghostfit.data.loader import KeptBatches
 from ghostfit.nn.build import Network, build
 from ghostfit.nn.sharing import Supernet
 from ghostfit.run import Run
-from ghostfit.search.evaluate import Evaluator
+from ghostfit.search.evaluate import Evaluator, Resizing
 from ghostfit.search.start import plain_start
 from ghostfit.search.supernet import Sandwich
 from ghostfit.space import Space
@@ -83,8 +83,9 @@ def test_a_step_is_taken_on_the_device(kind: str) -> None:
 def test_subnets_are_judged_on_the_device() -> None:
     x, y = images()
     evaluator = Evaluator(Supernet(SPACE).to(CUDA), [x], KeptBatches([(x, y)]), Classify(), latencies=None)  # type: ignore[arg-type]
-    assert evaluator.score(SPACE.smallest()).num_images == 8
-    assert {value.device for value in evaluator.network(SPACE.largest()).state_dict().values()} == {CUDA}
+    network = evaluator.network(SPACE.smallest())
+    assert Resizing(network)(x.to(CUDA)).device == CUDA
+    assert {value.device for value in network.state_dict().values()} == {CUDA}
 
 
 @pytest.mark.usefixtures("fake_cuda")
