@@ -9,11 +9,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from pays.picture import standalone
 from pays.records import Records
 
 from dense_peers.plan import files_of
 from dense_peers.settings import SETTINGS, Setting
-from ghostfit.report.style import LIGHT
 from ghostfit.report.svg import curve, linear_axis, log_axis, mark, plot, text
 
 PAGE = Path(__file__).parent.parent / "dense.md"
@@ -147,10 +147,7 @@ def draw(setting: Setting, lines: Sequence[Line]) -> str:
             parts.append(text(x.at(ms) + shift, y.at(percent) + 4, label, anchor=anchor))
     x_label, y_label = "latency, ms (ONNX Runtime, one thread)", f"{setting.metric_name} on test, %"
     svg = str(plot(900, 400, x, y, parts, x_label=x_label, y_label=y_label))
-    colours = ";".join(f"--{name}:{value}" for name, value in LIGHT.items())
-    style = "text{font:12px sans-serif;fill:var(--ink)}line,path{stroke:var(--soft);fill:none}"
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" style="{colours};background:#fff" '
-    return re.sub(r"<svg ", head, svg, count=1).replace(">", f"><style>{style}</style>", 1)
+    return standalone(svg)
 
 
 def _peer_line(

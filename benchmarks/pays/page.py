@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from ghostfit.report.style import LIGHT
 from ghostfit.report.svg import curve, linear_axis, log_axis, mark, plot, text
+from pays.picture import standalone
 from pays.plan import TOLERANCE, best_peers
 from pays.records import Records
 from pays.settings import SETTINGS, Setting
@@ -128,11 +128,7 @@ def draw(lines: list[Line]) -> str:
             label = name.split(":")[0].split(",")[0] if kind != "width" else "hand-made"
             parts.append(text(x.at(ms) + 9, y.at(percent) + 4, label))
     svg = str(plot(900, 400, x, y, parts, x_label="latency, ms (ONNX Runtime, one thread)", y_label="test accuracy, %"))
-    colours = ";".join(f"--{name}:{value}" for name, value in LIGHT.items())
-    style = "text{font:12px sans-serif;fill:var(--ink)}line,path{stroke:var(--soft);fill:none}"
-    return re.sub(
-        r"<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" style="{colours};background:#fff" ', svg, count=1
-    ).replace(">", f"><style>{style}</style>", 1)
+    return standalone(svg)
 
 
 def _line(
