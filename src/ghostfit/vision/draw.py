@@ -8,12 +8,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import singledispatch
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ghostfit.vision.objects import IGNORE
 from ghostfit.vision.results import Classification, ClassMap, Detections
+
+Colour = tuple[int, int, int]
 
 SURE = (22, 101, 52)
 UNSURE = (146, 64, 14)
@@ -35,42 +40,80 @@ def _(result: Classification, image: np.ndarray) -> np.ndarray:
 
 @draw.register
 def _(result: Detections, image: np.ndarray) -> np.ndarray:
-    """Masks in their class's colour, then boxes, then labels; the best are drawn last and cover the others."""
-    pixels = _rgb(image).astype(np.float32)
+    """Objects in their class's colour, with label and score; the best are drawn last and cover the others."""
+    line = max(1, min(image.shape[:2]) // 200)
+    marks = []
     for number in range(len(result) - 1, -1, -1):
-        if result.masks is not None:
-            _tint(pixels, result.masks[number], _colour(int(result.class_ids[number])))
-    canvas = Image.fromarray(pixels.astype(np.uint8))
-    pen, line = ImageDraw.Draw(canvas), max(1, min(image.shape[:2]) // 200)
-    font = ImageFont.load_default(max(10, min(24, image.shape[1] // 32)))
-    for number in range(len(result) - 1, -1, -1):
-        colour = _colour(int(result.class_ids[number]))
-        left, top, right, bottom = (float(edge) for edge in result.boxes_xyxy[number])
-        pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=line)
-        text = f"{result.class_names[result.class_ids[number]]} {result.scores[number]:.2f}"
-        _label(pen, font, text, (left, top), colour, canvas.size)
-    return np.array(canvas)
+        class_id = int(result.class_ids[number])
+        text = f"{result.class_names[class_id]} {result.scores[number]:.2f}"
+        mask = None if result.masks is None else result.masks[number]
+        marks.append(Mark(result.boxes_xyxy[number].tolist(), colour_of_class(class_id), text, mask, line))
+    return draw_marks(image, marks)
 
 
 @draw.register
 def _(result: ClassMap, image: np.ndarray) -> np.ndarray:
     """Each class in its colour, with a legend below of those that cover one pixel in a hundred or more."""
-    pixels = _rgb(image).astype(np.float32)
     shares = result.shares
-    for class_id in np.flatnonzero(shares).tolist():
-        _tint(pixels, result.class_map == class_id, _colour(class_id))
     shown = [class_id for class_id in np.argsort(-shares, kind="stable").tolist() if shares[class_id] >= 0.01]
     size = max(10, min(20, image.shape[1] // 32))
     font, row = ImageFont.load_default(size), round(1.6 * size)
     canvas = Image.new("RGB", (image.shape[1], image.shape[0] + row * len(shown)), "white")
-    canvas.paste(Image.fromarray(pixels.astype(np.uint8)), (0, 0))
+    canvas.paste(Image.fromarray(paint_classes(image, result.class_map)), (0, 0))
     pen = ImageDraw.Draw(canvas)
     for number, class_id in enumerate(shown):
         top = image.shape[0] + row * number
-        pen.rectangle((4, top + 4, row - 4, top + row - 4), fill=_colour(class_id), outline="black")
+        pen.rectangle((4, top + 4, row - 4, top + row - 4), fill=colour_of_class(class_id), outline="black")
         text = f"{result.class_names[class_id]} {shares[class_id]:.0%}"
         pen.text((row + 4, top + row // 2), text, fill="black", font=font, anchor="lm")
     return np.array(canvas)
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """An object to draw: box (left, top, right, bottom) in pixels, words above it, mask (H, W) bool, width of line."""
+
+    box_xyxy: Sequence[float]
+    colour: Colour
+    text: str = ""
+    mask: np.ndarray | None = None
+    line: int = 1
+
+
+def draw_marks(image: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
+    """A copy of `image` (H, W, 1 or 3), uint8, with objects on it, (H, W, 3): masks, then boxes, later ones on top."""
+    pixels = _rgb(image).astype(np.float32)
+    for mark in marks:
+        if mark.mask is not None:
+            _tint(pixels, mark.mask, mark.colour)
+    canvas = Image.fromarray(pixels.astype(np.uint8))
+    pen = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(max(10, min(24, image.shape[1] // 32)))
+    for mark in marks:
+        left, top, right, bottom = (float(edge) for edge in mark.box_xyxy)
+        corners = (left, top, max(left, right - 1), max(top, bottom - 1))
+        pen.rectangle(corners, outline=mark.colour, width=mark.line)
+        if mark.text:
+            _label(pen, font, mark.text, (left, top), mark.colour, canvas.size)
+    return np.array(canvas)
+
+
+def paint_classes(image: np.ndarray, class_map: np.ndarray) -> np.ndarray:
+    """A copy of `image` (H, W, 1 or 3), uint8, with its classes as colours: (H, W, 3).
+
+    `class_map` (H, W) uint8; a pixel of no class (`IGNORE`) is left as it is.
+    """
+    pixels = _rgb(image).astype(np.float32)
+    for class_id in np.unique(class_map[class_map != IGNORE]).tolist():
+        _tint(pixels, class_map == class_id, colour_of_class(class_id))
+    return pixels.astype(np.uint8)
+
+
+def colour_of_class(class_id: int) -> Colour:
+    """Red, green and blue, 0..255: the palette again and again, darker each time around."""
+    around, number = divmod(class_id, len(COLOURS))
+    red, green, blue = (round(value * 0.7 ** (around % 4)) for value in COLOURS[number])
+    return red, green, blue
 
 
 def annotate(image: np.ndarray, result: Classification) -> np.ndarray:
@@ -96,14 +139,7 @@ def _rgb(image: np.ndarray) -> np.ndarray:
     return image if image.shape[2] == 3 else image.repeat(3, axis=2)
 
 
-def _colour(class_id: int) -> tuple[int, int, int]:
-    """The palette again and again, darker each time around."""
-    around, number = divmod(class_id, len(COLOURS))
-    red, green, blue = (round(value * 0.7 ** (around % 4)) for value in COLOURS[number])
-    return red, green, blue
-
-
-def _tint(pixels: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:
+def _tint(pixels: np.ndarray, mask: np.ndarray, colour: Colour) -> None:
     """Mix a colour into the pixels (H, W, 3), float, of a mask, in place."""
     pixels[mask] = (1 - COVER) * pixels[mask] + COVER * np.array(colour, np.float32)
 
@@ -113,14 +149,14 @@ def _label(
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     text: str,
     corner: tuple[float, float],
-    colour: tuple[int, int, int],
+    colour: Colour,
     size: tuple[int, int],
 ) -> None:
     """Text on its colour above a box, or inside it where there is no room above; never beyond the image."""
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     width, height = right - left + 4, bottom - top + 4
     x = max(0.0, min(corner[0], size[0] - width))
-    y = corner[1] - height if corner[1] >= height else corner[1]
+    y = corner[1] - height if corner[1] >= height else max(0.0, min(corner[1], size[1] - height))
     dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 140
     pen.rectangle((x, y, x + width, y + height), fill=colour)
     pen.text((x + 2 - left, y + 2 - top), text, fill="white" if dark else "black", font=font)
