@@ -10,15 +10,15 @@ from ghostfit.report.sections.tradeoff import pareto_front
 from ghostfit.report.sections.training import running_mean, thin
 
 
-def evaluation(latency_ms: float, accuracy: float) -> Evaluation:
-    return Evaluation(0, "nsga2", "", accuracy, latency_ms, None, None, None, None, None, True)
+def evaluation(latency_ms: float, metric: float) -> Evaluation:
+    return Evaluation(0, "nsga2", "", metric, latency_ms, None, None, None, None, None, True)
 
 
 def test_the_front_holds_what_nothing_beats() -> None:
     rng = random.Random(1)
     points = [(rng.choice((1.0, 2.0, rng.random() * 3)), rng.random()) for _ in range(80)]
     known = [(cost, accuracy, evaluation(cost, accuracy)) for cost, accuracy in points]
-    front = {(e.latency_ms, e.accuracy) for e in pareto_front(known)}
+    front = {(e.latency_ms, e.metric) for e in pareto_front(known)}
     beaten = {(c, a) for c, a in points if any((d <= c and b >= a and (d, b) != (c, a)) for d, b in points)}
     assert front == set(points) - beaten
 

@@ -46,7 +46,7 @@ def headline(run: RunData) -> Markup:
 def _asked(run: RunData) -> str:
     """What the command asked for, as a sentence."""
     names = run.data.get("class_names")
-    what = f"Tell {len(names):,} classes apart" if isinstance(names, list) else "Tell the classes apart"
+    what = run.wording.asked.format(f"{len(names):,}" if isinstance(names, list) else "the")
     known = ((finite(run.limits.get(key)), words) for key, words in LIMITS.items())
     limits = [f"{rounded(value)} {words}" for value, words in known if value is not None]
     within = f" within {_listed(limits)}" if limits else ""
@@ -57,7 +57,7 @@ def _asked(run: RunData) -> str:
     where += [f"{threads:.0f} thread{'' if threads == 1 else 's'}"] if threads else []
     time_s = finite(as_dict(run.info.get("config")).get("time_s"))
     span = f" Time allowed: {duration(time_s)}." if time_s else ""
-    return f"Asked: {what.lower()}{within}{', on ' + ', '.join(where) if where else ''}.{span}"
+    return f"Asked: {what}{within}{', on ' + ', '.join(where) if where else ''}.{span}"
 
 
 def _listed(words: list[str]) -> str:
@@ -83,7 +83,7 @@ def _tiles(run: RunData) -> Markup:
     memory = chosen.memory_bytes if chosen else None
     total = total_seconds(run)
     tiles = [
-        _accuracy(run),
+        _judged(run),
         _tile(
             "Latency",
             milliseconds(latency.get("median_ms")),
@@ -115,29 +115,29 @@ def _network_bytes(run: RunData) -> float | None:
     return finite(entry.get("bytes")) or (run.chosen.size_bytes if run.chosen else None)
 
 
-def _accuracy(run: RunData) -> Markup:
-    """The test accuracy; in a run that is not there yet, the best figure it has."""
-    test, error = finite(run.test.get("accuracy")), finite(run.test.get("standard_error"))
+def _judged(run: RunData) -> Markup:
+    """The figure of the task on the test split; in a run that is not there yet, the best one it has."""
+    wording = run.wording
+    test, error = finite(run.test.get(wording.test_key)), finite(run.test.get("standard_error"))
     if test is not None:
         spread = tag("small", f" ± {100 * error:.1f}") if error is not None else None
         images = finite(run.test.get("num_images"))
-        note = f"of {whole(images)} test images, read once; ± one standard error" if images else "of the test split"
-        return _tile("Test accuracy", join([percent(test), spread]), note, None, is_first=True)
-    checks = [
-        value for rows in (run.metrics.get("train", ()),) for row in rows if (value := finite(row.get("val_accuracy")))
-    ]
+        note = f"of {whole(images)} test images, read once" if images else "of the test split"
+        note += "; ± one standard error" if error is not None else ""
+        return _tile(f"Test {wording.metric}", join([percent(test), spread]), note, None, is_first=True)
+    checks = [value for row in run.metrics.get("train", ()) if (value := finite(row.get(wording.val_key))) is not None]
     if checks:
         return _tile(
-            "Validation accuracy",
+            f"Validation {wording.metric}",
             percent(max(checks)),
             "best so far; the test split is not read yet",
             None,
             is_first=True,
         )
-    chosen = run.chosen.accuracy if run.chosen else None
-    best = chosen or max((e.accuracy for e in run.evaluations if e.accuracy and e.is_feasible), default=None)
+    chosen = run.chosen.metric if run.chosen else None
+    best = chosen or max((e.metric for e in run.evaluations if e.metric and e.is_feasible), default=None)
     note = "on the search split, with inherited weights" if best else "not measured yet"
-    return _tile("Accuracy", percent(best), note, None, is_first=True)
+    return _tile(wording.title, percent(best), note, None, is_first=True)
 
 
 def measured_latency(run: RunData) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ghostfit.arch import Arch
 from ghostfit.report.units import NONE, finite
+from ghostfit.report.wording import WORDINGS, Wording, wording_of
 from ghostfit.run import Run
 
 MANIFEST_BYTES = 16_000_000  # far above any manifest; a zip that claims more is not read
@@ -23,7 +24,7 @@ class Evaluation:
     number: int
     origin: str
     arch_id: str
-    accuracy: float | None
+    metric: float | None  # the figure of the task, 0..1, larger is better
     latency_ms: float | None
     latency_p90_ms: float | None
     macs: float | None
@@ -69,6 +70,18 @@ class RunData:
     def name(self) -> str:
         """Name of the data set, else of the folder."""
         return str(self.data.get("name") or self.path.resolve().name)
+
+    @property
+    def task(self) -> str:
+        """What the network is for, as the data says it, else the bundle or the architecture."""
+        dense = self.arch.dense.task if self.arch is not None and self.arch.dense is not None else None
+        known = (task for task in (self.data.get("task"), self.manifest.get("task"), dense) if isinstance(task, str))
+        return next((task for task in known if task in WORDINGS), "classify")
+
+    @property
+    def wording(self) -> Wording:
+        """How the task is spoken of."""
+        return wording_of(self.task)
 
     @property
     def phases(self) -> Mapping[str, Any]:
@@ -141,6 +154,11 @@ def as_rows(value: Any) -> tuple[dict[str, Any], ...]:
     return tuple(row for row in value if isinstance(row, dict)) if isinstance(value, list) else ()
 
 
+def metric_of(record: Mapping[str, Any]) -> Any:
+    """The figure of the task in a record of the search or the comparison; earlier runs called it accuracy."""
+    return record.get("metric", record.get("accuracy"))
+
+
 def word(value: Any) -> str:
     """`value` as text; "–" when there is none."""
     return NONE if value is None or value == "" else str(value)
@@ -160,7 +178,7 @@ def _evaluations(records: Iterator[dict[str, Any]]) -> Iterator[Evaluation]:
             number=index if number is None else int(number),
             origin=str(record.get("origin") or "search"),
             arch_id=str(record.get("arch_id") or ""),
-            accuracy=_share(record.get("accuracy")),
+            metric=_share(metric_of(record)),
             latency_ms=_positive(record.get("latency_ms")),
             latency_p90_ms=_positive(record.get("latency_p90_ms")),
             macs=_positive(record.get("macs")),

@@ -257,11 +257,13 @@ def _marks(
     is_inside = (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, 0] < width) & (boxes[:, 1] < height) & (states >= 0)
     numbers = np.flatnonzero(is_inside)
     masks = None if objects.masks is None else placement.map_to_input(objects.masks[numbers], fill=False)
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    is_whole = ((middles >= 0) & (middles < [width, height])).all(axis=1)  # a name on what is cut off says nothing
     marks = []
     for place in sorted(range(len(numbers)), key=lambda place: (numbers[place] == bold, states[numbers[place]] == 1)):
         number = int(numbers[place])
         colour: Colour = (RIGHT, WRONG, NEITHER)[states[number]]
-        is_named = states[number] == 1 or number == bold or len(numbers) <= NAMES_SHOWN
+        is_named = is_whole[number] and (states[number] == 1 or number == bold or len(numbers) <= NAMES_SHOWN)
         mask = None if masks is None else masks[place]
         line = 3 if number == bold else 2 if states[number] == 1 else 1
         marks.append(Mark(boxes[number].tolist(), colour, names[number] if is_named else "", mask, line))

@@ -10,10 +10,11 @@ from ghostfit.report.read import RunData, as_dict, as_rows, word
 from ghostfit.report.section import Row, Section, heading, intro, more, table
 from ghostfit.report.svg import Bar, bars, figure, responsive
 from ghostfit.report.units import finite, percent, whole
+from ghostfit.report.wording import Wording
 
 SPLITS = {
     "train": "weights are learned from it",
-    "val": "checks during training, calibration, the “unsure” threshold",
+    "val": "checks during training",
     "search": "ranks the networks of the search; the chosen one is trained on it afterwards",
     "test": "read once, at the end",
 }
@@ -27,10 +28,10 @@ def data(run: RunData) -> Section:
     title = "The data"
     if not run.data:
         return Section("data", title, None, "The data was not read yet (data.json).")
-    parts = [intro(_sentence(run)), _splits(as_dict(run.data.get("splits")))]
+    parts = [intro(_sentence(run)), _splits(as_dict(run.data.get("splits")), run.wording)]
     counts = as_dict(run.data.get("class_counts"))
     if counts:
-        parts.append(_classes(counts))
+        parts.append(_classes(counts, is_classes=run.task == "classify"))
     notes = run.data.get("notes")
     if isinstance(notes, list) and notes:
         parts.append(tag("ul", *(tag("li", str(note)) for note in notes), class_="quiet"))
@@ -54,19 +55,26 @@ def _sentence(run: RunData) -> str:
     return ", ".join(words) + ". Identical images always lie in the same split."
 
 
-def _splits(splits: dict[str, Any]) -> Markup | None:
+def _splits(splits: dict[str, Any], wording: Wording) -> Markup | None:
     known = {name: number for name, value in splits.items() if (number := finite(value)) is not None}
     if not known:
         return None
     total = sum(known.values()) or 1
     rows = [
-        Row((name, tag("td", SPLITS.get(name, "")), whole(number), percent(number / total)))
+        Row(
+            (
+                name,
+                tag("td", SPLITS.get(name, "") + (wording.validates if name == "val" else "")),
+                whole(number),
+                percent(number / total),
+            )
+        )
         for name, number in known.items()
     ]
     return table(("split", "what it is for", "images", "share"), rows, num_text=2)
 
 
-def _classes(counts: dict[str, Any]) -> Markup:
+def _classes(counts: dict[str, Any], *, is_classes: bool) -> Markup:
     known = sorted(((str(n), finite(v) or 0.0) for n, v in counts.items()), key=lambda entry: -entry[1])
     shown, note = known, None
     if len(known) > CLASSES_SHOWN:
@@ -75,7 +83,7 @@ def _classes(counts: dict[str, Any]) -> Markup:
         note = tag("p", f"The {half} largest and the {half} smallest of {len(known):,} classes.", class_="quiet")
     rows = [Bar(name, number, whole(number)) for name, number in shown]
     drawn = responsive(lambda width: bars(rows, min(width, 620), label="images of each class"))
-    return join([heading("Images of each class"), note, figure(drawn)])
+    return join([heading("Images of each class" if is_classes else "Images that show each class"), note, figure(drawn)])
 
 
 def _findings(findings: Sequence[dict[str, Any]]) -> Markup:

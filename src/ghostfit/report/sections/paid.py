@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ghostfit.report.markup import Markup, join, tag
-from ghostfit.report.read import RunData, as_rows, word
+from ghostfit.report.read import RunData, as_rows, metric_of, word
 from ghostfit.report.section import Row, Section, heading, intro, table
 from ghostfit.report.svg import Bar, figure, responsive, whiskers
 from ghostfit.report.units import count, finite, milliseconds, percent, rounded
@@ -20,27 +20,29 @@ def paid(run: RunData) -> Section:
         missing = "The comparison with hand-made networks and random search was not made in this run (paid.json)."
         return Section("paid", title, None, missing)
     lead = (
-        "All of them had to keep the same limits. A dot is the accuracy, the line through it one standard error to "
-        "either side; where lines overlap, the difference may be chance."
+        f"All of them had to keep the same limits. A dot is the {run.wording.metric}, the line through it one standard "
+        "error to either side; where lines overlap, the difference may be chance."
     )
     parts = [tag("p", str(sentence)) if sentence else None, intro(lead) if rows else None]
     ways = dict.fromkeys(str(row.get("how") or "") for row in rows)
-    parts += [_compare(way, [row for row in rows if str(row.get("how") or "") == way]) for way in ways]
+    parts += [
+        _compare(way, [row for row in rows if str(row.get("how") or "") == way], run.wording.metric) for way in ways
+    ]
     return Section("paid", title, join(parts))
 
 
-def _compare(way: str, rows: list[dict[str, Any]]) -> Markup:
-    known = [(row, finite(row.get("accuracy"))) for row in rows]
+def _compare(way: str, rows: list[dict[str, Any]], metric: str) -> Markup:
+    known = [(row, finite(metric_of(row))) for row in rows]
     dots = [
-        (Bar(word(row.get("name")), accuracy, percent(accuracy), _colour(row), _tooltip(row)), _error(row))
-        for row, accuracy in known
-        if accuracy is not None
+        (Bar(word(row.get("name")), value, percent(value), _colour(row), _tooltip(row)), _error(row))
+        for row, value in known
+        if value is not None
     ]
     drawn = None
     if dots:
         drawn = figure(
             responsive(
-                lambda width: whiskers(dots, width, x_label="accuracy, %", x_text=lambda share: rounded(100 * share))
+                lambda width: whiskers(dots, width, x_label=f"{metric}, %", x_text=lambda share: rounded(100 * share))
             )
         )
     cells = [
@@ -56,13 +58,13 @@ def _compare(way: str, rows: list[dict[str, Any]]) -> Markup:
         )
         for row in rows
     ]
-    heads = ("network", "accuracy", "latency", "MACs", "parameters")
+    heads = ("network", metric, "latency", "MACs", "parameters")
     return join([heading(way[:1].upper() + way[1:]) if way else None, drawn, table(heads, cells)])
 
 
 def _with_error(row: dict[str, Any]) -> str:
     error = _error(row)
-    return percent(row.get("accuracy")) + (f" ± {100 * error:.1f}" if error else "")
+    return percent(metric_of(row)) + (f" ± {100 * error:.1f}" if error else "")
 
 
 def _error(row: dict[str, Any]) -> float:

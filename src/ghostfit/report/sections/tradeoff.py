@@ -1,4 +1,4 @@
-"""The Pareto front: measured latency against accuracy, of every network that was evaluated."""
+"""The Pareto front: measured latency against the task's figure, of every network that was evaluated."""
 
 from __future__ import annotations
 
@@ -54,27 +54,27 @@ class _Measure:
 
 
 def tradeoff(run: RunData) -> Section:
-    """Accuracy against latency, with the front, the limit, the chosen network and what it is compared with."""
-    title = "Accuracy against latency"
+    """The task's figure against latency, with the front, the limit, the chosen network and what it is compared with."""
+    title, metric = f"{run.wording.title} against latency", run.wording.metric
     measure = _measure(run)
-    points = [e for e in run.evaluations if e.accuracy is not None and measure.of(e) is not None]
+    points = [e for e in run.evaluations if e.metric is not None and measure.of(e) is not None]
     if not points:
-        missing = "This run holds no evaluated networks with both an accuracy and a cost (search.jsonl)."
+        missing = f"This run holds no evaluated network with both {metric} and a cost (search.jsonl)."
         return Section("tradeoff", title, None, missing)
-    front = pareto_front([(measure.of(e) or 0, e.accuracy or 0, e) for e in points if e.group in ("search", "start")])
+    front = pareto_front([(measure.of(e) or 0, e.metric or 0, e) for e in points if e.group in ("search", "start")])
     lead = (
-        f"Each point is one of {len(points):,} networks: {measure.meaning}, and how many images of the search split it "
-        "gets right with the weights inherited from the supernet. Up and left is better. The line joins the networks "
-        "of the search that no other one beats in both. The chosen one is trained afterwards, so that its accuracy on "
-        "the test split is another figure."
+        f"Each point is one of {len(points):,} networks: {measure.meaning}, and {run.wording.judged} "
+        "with the weights inherited from the supernet. Up and left is better. The line joins the networks of the "
+        f"search that no other one beats in both. The chosen one is trained afterwards, so that its {metric} on the "
+        "test split is another figure."
     )
-    unscored = sum(e.accuracy is None for e in run.evaluations)
+    unscored = sum(e.metric is None for e in run.evaluations)
     if unscored:
         lead += f" {unscored:,} more broke a limit or could not be scored, and are not shown."
     body = [
         intro(lead),
         legend(_legend(points, measure, run)),
-        figure(responsive(lambda width: _draw(points, front, measure, run.chosen, width))),
+        figure(responsive(lambda width: _draw(points, front, measure, run.chosen, width, metric))),
         more("The networks on the front, as a table", _front_table(front, run)),
         _pair(points, run),
     ]
@@ -82,12 +82,12 @@ def tradeoff(run: RunData) -> Section:
 
 
 def pareto_front(points: Iterable[tuple[float, float, Evaluation]]) -> list[Evaluation]:
-    """Those (cost, accuracy, evaluation) that no other one beats in both, cheapest first."""
+    """Those (cost, metric, evaluation) that no other one beats in both, cheapest first."""
     front: list[Evaluation] = []
     best = -1.0
-    for _, accuracy, evaluation in sorted(points, key=lambda point: (point[0], -point[1])):
-        if accuracy > best:
-            best = accuracy
+    for _, metric, evaluation in sorted(points, key=lambda point: (point[0], -point[1])):
+        if metric > best:
+            best = metric
             front.append(evaluation)
     return front
 
@@ -111,7 +111,7 @@ def _measure(run: RunData) -> _Measure:
             "params", "parameters", "its number of parameters", (finite(run.limits.get("params_m")) or 0) * mega or None
         ),
     )
-    known = (m for m in choices if any(m.of(e) is not None and e.accuracy is not None for e in run.evaluations))
+    known = (m for m in choices if any(m.of(e) is not None and e.metric is not None for e in run.evaluations))
     return next(known, choices[0])
 
 
@@ -128,14 +128,19 @@ def _legend(points: Sequence[Evaluation], measure: _Measure, run: RunData) -> li
 
 
 def _draw(
-    points: Sequence[Evaluation], front: Sequence[Evaluation], measure: _Measure, chosen: Evaluation | None, width: int
+    points: Sequence[Evaluation],
+    front: Sequence[Evaluation],
+    measure: _Measure,
+    chosen: Evaluation | None,
+    width: int,
+    metric: str,
 ) -> Markup:
     height = 470 if width > HALF else 380
     costs = [measure.of(point) or 0 for point in points] + ([measure.limit] if measure.limit else [])
     is_log = max(costs) > LOG_SPAN * min(costs)
     make = log_axis if is_log else linear_axis
     x = make(costs, 48, width - 12, num_ticks=9 if width > HALF else 5)
-    y = linear_axis([point.accuracy or 0 for point in points], height - 46, 28, bounds=(0, 1), num_ticks=6)
+    y = linear_axis([point.metric or 0 for point in points], height - 46, 28, bounds=(0, 1), num_ticks=6)
     room = Box(x.start, y.end - 2, x.end, y.start)
     layers = [] if measure.limit is None else _limit(measure.limit, x, y)
     steps = _staircase(front, measure)
@@ -144,13 +149,13 @@ def _draw(
     for point in sorted((p for p in points if p is not chosen), key=lambda point: ranks.index(point.group)):
         shape, colour, radius, _ = GROUPS[point.group]
         is_dim = not point.is_feasible and point.group in ("search", "random")
-        at = x.at(measure.of(point) or 0), y.at(point.accuracy or 0)
+        at = x.at(measure.of(point) or 0), y.at(point.metric or 0)
         dot = mark(shape, *at, radius if width > HALF else radius * 0.85, colour, _tooltip(point))
         layers.append(tag("g", dot, opacity=0.4) if is_dim else dot)
     if chosen in points and chosen is not None:
-        star = mark("star", x.at(measure.of(chosen) or 0), y.at(chosen.accuracy or 0), 8.5, "orange", _tooltip(chosen))
+        star = mark("star", x.at(measure.of(chosen) or 0), y.at(chosen.metric or 0), 8.5, "orange", _tooltip(chosen))
         layers.append(star)
-    places = [(x.at(measure.of(p) or 0), y.at(p.accuracy or 0)) for p in points]
+    places = [(x.at(measure.of(p) or 0), y.at(p.metric or 0)) for p in points]
     places += _along([(x.at(a), y.at(b)) for a, b in steps])
     if measure.limit is not None:
         places += _along([(x.at(measure.limit), y.start), (x.at(measure.limit), y.end)])
@@ -165,7 +170,7 @@ def _draw(
         y,
         layers,
         x_label=measure.label + suffix,
-        y_label="accuracy, %",
+        y_label=f"{metric}, %",
         x_text=rounded if measure.field == "latency_ms" else count,
         y_text=lambda share: rounded(100 * share),
     )
@@ -192,29 +197,29 @@ def _along(corners: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _staircase(front: Sequence[Evaluation], measure: _Measure) -> list[tuple[float, float]]:
-    """The front as steps: from each network on, its accuracy is to be had."""
+    """The front as steps: from each network on, its figure is to be had."""
     steps: list[tuple[float, float]] = []
     for point in front:
-        cost, accuracy = measure.of(point) or 0, point.accuracy or 0
+        cost, metric = measure.of(point) or 0, point.metric or 0
         if steps:
             steps.append((cost, steps[-1][1]))
-        steps.append((cost, accuracy))
+        steps.append((cost, metric))
     return steps
 
 
 def _labels(
     points: Sequence[Evaluation], chosen: Evaluation | None, measure: _Measure, x: Axis, y: Axis, width: int
 ) -> list[Label]:
-    """The chosen network, the start, then hand-made ones, the most accurate first."""
+    """The chosen network, the start, then hand-made ones, the best first."""
     wanted: dict[str, Evaluation] = {}
     if chosen in points and chosen is not None:
         wanted["chosen"] = chosen
-    hand = sorted((p for p in points if p.group == "hand"), key=lambda p: -(p.accuracy or 0))
+    hand = sorted((p for p in points if p.group == "hand"), key=lambda p: -(p.metric or 0))
     for point in [*(p for p in points if p.group == "start"), *hand]:
         wanted.setdefault(_name(point), point)
     most = MAX_NAMES if width > HALF else 3
     return [
-        Label(shorten(name, 26), x.at(measure.of(point) or 0), y.at(point.accuracy or 0))
+        Label(shorten(name, 26), x.at(measure.of(point) or 0), y.at(point.metric or 0))
         for name, point in list(wanted.items())[:most]
     ]
 
@@ -227,7 +232,7 @@ def _tooltip(point: Evaluation) -> str:
     p90 = f" (p90 {milliseconds(point.latency_p90_ms)})" if point.latency_p90_ms else ""
     rest = f"{count(point.macs)} MACs, {count(point.params)} parameters, {size(point.size_bytes)}"
     feasible = "" if point.is_feasible else "\noutside the limits"
-    first = f"{_name(point)}, evaluation {point.number}\n{percent(point.accuracy)} at "
+    first = f"{_name(point)}, evaluation {point.number}\n{percent(point.metric)} at "
     return f"{first}{milliseconds(point.latency_ms)}{p90}\n{rest}{feasible}\n{point.arch_id}"
 
 
@@ -237,7 +242,7 @@ def _front_table(front: Sequence[Evaluation], run: RunData) -> Markup:
             (
                 point.arch_id,
                 point.origin,
-                percent(point.accuracy),
+                percent(point.metric),
                 milliseconds(point.latency_ms),
                 count(point.macs),
                 count(point.params),
@@ -247,17 +252,19 @@ def _front_table(front: Sequence[Evaluation], run: RunData) -> Markup:
         )
         for point in front
     ]
-    heads = ("network", "found by", "accuracy", "latency", "MACs", "parameters", "within limits")
+    heads = ("network", "found by", run.wording.metric, "latency", "MACs", "parameters", "within limits")
     return table(heads, rows, num_text=2)
 
 
 def _pair(points: Sequence[Evaluation], run: RunData) -> Markup | None:
     """Two small figures: how the search went on, and how far MACs tell the latency."""
-    cells = [cell for cell in (_progress(points), _macs_latency(points, run.chosen)) if cell is not None]
+    cells = [
+        cell for cell in (_progress(points, run.wording.metric), _macs_latency(points, run.chosen)) if cell is not None
+    ]
     return tag("div", *cells, class_="pair") if cells else None
 
 
-def _progress(points: Sequence[Evaluation]) -> Markup | None:
+def _progress(points: Sequence[Evaluation], metric: str) -> Markup | None:
     """The best network within the limits so far, by number of evaluations, for each way of searching."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for group in ("random", "search"):
@@ -265,9 +272,9 @@ def _progress(points: Sequence[Evaluation]) -> Markup | None:
         best = -1.0
         own = [point for point in points if point.group == group]
         for index, point in enumerate(own, start=1):
-            if point.is_feasible and (point.accuracy or 0) > best:
+            if point.is_feasible and (point.metric or 0) > best:
                 steps += [(index, best)] if steps else []
-                best = point.accuracy or 0
+                best = point.metric or 0
                 steps.append((index, best))
         if len(own) > 1 and steps:
             lines[group] = [*steps, (len(own), best)]
@@ -278,7 +285,14 @@ def _progress(points: Sequence[Evaluation]) -> Markup | None:
     y = linear_axis([b for _, b in ends], 200, 26, bounds=(0, 1), num_ticks=4)
     layers = [curve(line, x, y, GROUPS[group][1], title=GROUPS[group][3]) for group, line in lines.items()]
     drawn = plot(
-        HALF, 244, x, y, layers, x_label="evaluations", y_label="accuracy, %", y_text=lambda share: rounded(100 * share)
+        HALF,
+        244,
+        x,
+        y,
+        layers,
+        x_label="evaluations",
+        y_label=f"{metric}, %",
+        y_text=lambda share: rounded(100 * share),
     )
     signs = legend(("line", GROUPS[group][1], GROUPS[group][3]) for group in reversed(lines))
     return tag("div", heading("Best network within the limits so far"), signs, figure(drawn))

@@ -1,4 +1,4 @@
-"""Training curves: loss, accuracy and learning rate of each phase."""
+"""Training curves: loss, the task's figure and learning rate of each phase."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ghostfit.report.section import Section, heading, intro
 from ghostfit.report.sections.paid import colour_of
 from ghostfit.report.svg import HALF, THIRD, Axis, curve, figure, legend, linear_axis, plot
 from ghostfit.report.units import duration, finite, percent, rounded, whole
+from ghostfit.report.wording import Wording
 
 HEIGHT = 236
 NOTES = 6  # shown of each phase
@@ -26,7 +27,7 @@ def training(run: RunData) -> Section:
     parts: list[Markup | None] = []
     for phase, records in run.metrics.items():
         if not phase.startswith("compare:"):
-            parts.append(_phase(PHASES.get(phase, phase), records))
+            parts.append(_phase(PHASES.get(phase, phase), records, run.wording))
     parts.append(_compared(run))
     drawn = [part for part in parts if part is not None]
     if not drawn:
@@ -37,29 +38,29 @@ def training(run: RunData) -> Section:
     return Section("training", title, join([lead, *drawn]), is_long=True)
 
 
-def _phase(title: str, records: Sequence[dict[str, Any]]) -> Markup | None:
-    figures = [figure for figure in (_loss(records), _accuracy(records), _rate(records)) if figure is not None]
+def _phase(title: str, records: Sequence[dict[str, Any]], wording: Wording) -> Markup | None:
+    figures = [figure for figure in (_loss(records), _metric(records, wording), _rate(records)) if figure is not None]
     if not figures:
         return None
     signs = legend((("line", "blue", "training"), ("line", "orange", "validation")))
     texts = (record.get("text") for record in records if record.get("kind") == "note")
     notes = [tag("p", text, class_="caption") for text in texts if isinstance(text, str)][:NOTES]
-    facts = tag("p", _facts(records), class_="quiet")
+    facts = tag("p", _facts(records, wording), class_="quiet")
     return join([heading(title), facts, signs, tag("div", *figures, class_="triple"), *notes])
 
 
-def _facts(records: Sequence[dict[str, Any]]) -> str:
+def _facts(records: Sequence[dict[str, Any]], wording: Wording) -> str:
     steps = max((finite(record.get("step")) or 0 for record in records), default=0)
     epochs = max((finite(record.get("epoch")) or 0 for record in records), default=0)
     speeds = sorted(speed for record in records if (speed := finite(record.get("images_per_s"))))
-    best = max((value for record in records if (value := finite(record.get("val_accuracy"))) is not None), default=None)
+    checks = [value for record in records if (value := finite(record.get(wording.val_key))) is not None]
     seconds = max((finite(record.get("time_s")) or 0 for record in records), default=0)
     words = [
         f"{whole(steps)} steps" if steps else "",
         f"{epochs:g} epochs" if epochs else "",
         duration(seconds) if seconds else "",
         f"{whole(speeds[len(speeds) // 2])} images/s" if speeds else "",
-        f"best validation accuracy {percent(best)}" if best is not None else "",
+        f"best validation {wording.metric} {percent(max(checks))}" if checks else "",
     ]
     return " · ".join(word for word in words if word)
 
@@ -77,14 +78,14 @@ def _loss(records: Sequence[dict[str, Any]]) -> Markup | None:
     return figure(plot(THIRD, HEIGHT, x, y, layers, x_label="step", y_label="loss", x_text=whole))
 
 
-def _accuracy(records: Sequence[dict[str, Any]]) -> Markup | None:
-    checks = _series(records, "val_accuracy")
+def _metric(records: Sequence[dict[str, Any]], wording: Wording) -> Markup | None:
+    checks = _series(records, wording.val_key)
     if len(checks) < 2:
         return None
-    return figure(_accuracy_plot([("orange", "validation", checks)], THIRD))
+    return figure(_metric_plot([("orange", "validation", checks)], wording, THIRD))
 
 
-def _accuracy_plot(lines: Sequence[tuple[str, str, Points]], width: int) -> Markup:
+def _metric_plot(lines: Sequence[tuple[str, str, Points]], wording: Wording, width: int) -> Markup:
     x, y = _axes([point for _, _, points in lines for point in points], width)
     layers = [curve(thin(points), x, y, colour, title=name) for colour, name, points in lines]
     return plot(
@@ -94,7 +95,7 @@ def _accuracy_plot(lines: Sequence[tuple[str, str, Points]], width: int) -> Mark
         y,
         layers,
         x_label="step",
-        y_label="accuracy, %",
+        y_label=f"{wording.metric}, %",
         x_text=whole,
         y_text=lambda share: rounded(100 * share),
     )
@@ -119,11 +120,11 @@ def _rate(records: Sequence[dict[str, Any]]) -> Markup | None:
 
 
 def _compared(run: RunData) -> Markup | None:
-    """The chosen network's validation accuracy beside that of the networks trained for comparison."""
+    """The chosen network's validation figure beside that of the networks trained for comparison."""
     names = [phase for phase in run.metrics if phase.startswith("compare:")]
     lines: list[tuple[str, str, Points]] = []
     for phase in names:
-        points, name = _series(run.metrics[phase], "val_accuracy"), phase.removeprefix("compare:")
+        points, name = _series(run.metrics[phase], run.wording.val_key), phase.removeprefix("compare:")
         taken = [colour for colour, _, _ in lines]
         colours = [colour_of(name), *OTHERS]
         if len(points) > 1:
@@ -131,7 +132,7 @@ def _compared(run: RunData) -> Markup | None:
     if not lines:
         return None
     signs = legend(("line", colour, name) for colour, name, _ in lines)
-    return join([heading("Networks trained for the comparison"), signs, figure(_accuracy_plot(lines, HALF))])
+    return join([heading("Networks trained for the comparison"), signs, figure(_metric_plot(lines, run.wording, HALF))])
 
 
 def _series(records: Sequence[dict[str, Any]], field: str) -> Points:
