@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def main() -> int:
     if args.data is None or not Path(args.data).is_dir():
         print("skipped: give --data FOLDER (or GHOSTFIT_DATA) with bccd/, camvid/ and nuclei/, see the docstring")
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started from here is killed, and resumed later
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # before torch is imported, and for what is started from here
     for name in SETTINGS:
         if not (args.data / name).is_dir():

@@ -30,7 +30,10 @@ def fit(images: Images, out: Path, limit_ms: float, epochs: int, seed: int, weig
     # A limit that the shipped file misses by a hair is status 1; the page shows what was measured.
     _run([*words, *_where(out)], is_done=Run(out).file("report.html").exists(), allowed=(0, 1))
     run = Run.open(out)
-    phases = {name: row.get("seconds", 0.0) for name, row in run.read_json("run.json")["phases"].items()}
+    finished = run.read_json("run.json")["phases"]
+    if any(row.get("is_stopped") for row in finished.values()):
+        raise RuntimeError(f"{out} was stopped before its time, which is no result; remove it and start again")
+    phases = {name: row.get("seconds", 0.0) for name, row in finished.items()}
     latency = run.read_json("bench.json")["rows"][0]
     return {
         **_facts(run, epochs),
@@ -79,7 +82,13 @@ def _run(words: Sequence[str], *, is_done: bool = False, allowed: Sequence[int] 
     if is_done:
         return ""
     print("  ghostfit " + " ".join(words), flush=True)
-    done = subprocess.run([sys.executable, "-m", "ghostfit", *words], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "ghostfit", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        start_new_session=True,  # a signal that ends us kills it, instead of making it end early and well
+    )
     if done.returncode not in allowed:
         raise RuntimeError(f"ghostfit {words[0]} ended with status {done.returncode}")
     return done.stdout

@@ -23,7 +23,8 @@ def train_yolo(
         words = [str(images.yolo), "--model", f"{name}.yaml", "--size", str(max(setting.size_hw))]
         words += ["--epochs", str(epochs), "--batch", str(setting.batch_size), "--seed", str(seed)]
         words += ["--threads", str(threads), "--export", *setting.exports, "--out", str(out)]
-        subprocess.run([python, str(PROGRAM), *words], check=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+        env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        subprocess.run([python, str(PROGRAM), *words], check=True, env=env, start_new_session=True)
     facts = json.loads((out / "peer.json").read_text(encoding="utf-8"))
     class_names = images.dataset.class_names
     if tuple(facts["class_names"]) != class_names:

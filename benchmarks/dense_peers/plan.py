@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -54,9 +55,14 @@ class Plan:
                 return True
             if name.startswith("scratch/") and self.records.get(_found(key)) is None:
                 return False
-            return self.records.do(key, lambda: {"seed": self.seed, "threads": self.threads, **work(key)})
+            return self.records.do(key, lambda: self._timed(key, work))
 
         return key, do
+
+    def _timed(self, key: str, work: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+        """What to record, with the CPU seconds of this process and of those that it started; of this time only."""
+        began = _cpu_s()
+        return {"seed": self.seed, "threads": self.threads, **work(key), "cpu_s": round(_cpu_s() - began, 1)}
 
     def _folder(self, key: str) -> Path:
         return self.images.work / key.replace("/", "-")
@@ -91,6 +97,11 @@ class Plan:
         if not there:
             return False
         return self.records.do(f"{name}/bench/{len(there)}", lambda: {"latency": measure(there, self.threads)})
+
+
+def _cpu_s() -> float:
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def _found(key: str) -> str:
