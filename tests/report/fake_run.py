@@ -1,6 +1,6 @@
 """A run folder as `ghostfit fit` leaves it, with invented but plausible figures; for the tests, and to look at a page.
 
-Try it: ``python tests/report/fake_run.py FOLDER`` writes the folder and its ``report.html``.
+Try it: ``python tests/report/fake_run.py FOLDER [TASK]`` writes the folder and its ``report.html``.
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ import math
 import random
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ghostfit.arch import Arch, Stage
+from ghostfit.arch import Arch, Dense, Stage
 from ghostfit.counting import count
 from ghostfit.presets import preset
 from ghostfit.report import write_report
+from ghostfit.vision.detection_metrics import detection_report
 from ghostfit.vision.metrics import classification_report
+from ghostfit.vision.objects import Objects
+from ghostfit.vision.results import Detections
+from ghostfit.vision.segmentation_metrics import segmentation_report
 
 CLASSES = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
 PROCESSOR = "Intel(R) Core(TM) i5-8365U CPU @ 1.60GHz"
@@ -35,6 +40,7 @@ def write_fake_run(
     path: Path,
     *,
     class_names: tuple[str, ...] = CLASSES,
+    task: str = "classify",
     seed: int = 0,
     num_evaluations: int = 220,
     num_bytes: int = 9_800_000,
@@ -43,13 +49,15 @@ def write_fake_run(
     path.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
     start = preset("ghostnet_100", num_classes=len(class_names), size_hw=(160, 160))
+    if task != "classify":
+        start = start.as_dense(Dense(task))
     evaluations = _evaluations(rng, start, num_evaluations)
     feasible = [e for e in evaluations if e["latency_ms"] <= LIMIT_MS and e["origin"] == "nsga2"]
     chosen = max(feasible, key=lambda e: e["metric"])
     arch = Arch.from_dict(chosen["arch"])
     files: dict[str, Any] = {
         "run.json": _run(seed),
-        "data.json": _data(rng, class_names),
+        "data.json": _data(rng, class_names, task),
         "limits.json": {
             "latency_ms": LIMIT_MS,
             "size_mb": 12.0,
@@ -62,16 +70,16 @@ def write_fake_run(
         "gene_time.json": _gene_time(rng),
         "clock.json": {"seconds": 897.2},
         "paid.json": _paid(chosen, start),
-        "test.json": _test(rng, class_names, seed),
+        "test.json": TESTS[task](rng, class_names, seed),
         "block_time.json": _block_time(rng, arch, chosen["latency_ms"]),
         "bench.json": {"rows": _bench(rng, chosen)},
     }
     for name, content in files.items():
         path.joinpath(name).write_text(json.dumps(content), encoding="utf-8")
-    lines = {"search.jsonl": evaluations, "metrics.jsonl": _metrics(rng), "shrink.jsonl": _shrink()}
+    lines = {"search.jsonl": evaluations, "metrics.jsonl": _metrics(rng, task), "shrink.jsonl": _shrink()}
     for name, records in lines.items():
         path.joinpath(name).write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-    _write_bundle(path / "model.ghost", arch, chosen, class_names, num_bytes)
+    _write_bundle(path / "model.ghost", arch, chosen, class_names, num_bytes, task)
     return path
 
 
@@ -106,6 +114,7 @@ def _evaluations(rng: random.Random, start: Arch, num: int) -> list[dict[str, An
         arch = start if origin == "start" else vary(start, rng)
         if origin.startswith("preset:"):
             arch = preset(origin.removeprefix("preset:"), num_classes=start.num_classes, size_hw=start.size_hw)
+            arch = arch.as_dense(start.dense) if start.dense else arch
         macs, params = count(arch).macs, count(arch).params
         latency = (macs / 1e6) ** 0.75 * 0.13 * rng.lognormvariate(0, 0.18) + 0.35
         skill = {"nsga2": 0.035 * number / len(origins), "random": -0.015}.get(origin, 0.0)
@@ -155,7 +164,7 @@ def _run(seed: int) -> dict[str, Any]:
     }
 
 
-def _data(rng: random.Random, class_names: tuple[str, ...]) -> dict[str, Any]:
+def _data(rng: random.Random, class_names: tuple[str, ...], task: str) -> dict[str, Any]:
     counts = {name: rng.randint(120, 600) for name in class_names}
     num = sum(counts.values())
     splits = {"train": num * 65 // 100, "val": num // 10, "search": num // 10}
@@ -163,7 +172,7 @@ def _data(rng: random.Random, class_names: tuple[str, ...]) -> dict[str, Any]:
     return {
         "root": "trashnet",
         "name": "trashnet",
-        "task": "classify",
+        "task": task,
         "class_names": list(class_names),
         "num_images": num,
         "splits": splits,
@@ -267,11 +276,69 @@ def _test(rng: random.Random, class_names: tuple[str, ...], seed: int) -> dict[s
     return report
 
 
-def _thumbnail(rng: random.Random) -> str:
-    image = Image.new("RGB", (112, 112), tuple(rng.randint(150, 230) for _ in range(3)))
+def _test_objects(
+    rng: random.Random, class_names: tuple[str, ...], seed: int, *, kind: str = "boxes"
+) -> dict[str, Any]:
+    """Boxes that are moved a little, missed, invented, or taken for the next class."""
+    numbers, size_hw = np.random.default_rng(seed), (160, 160)
+    results, truths = [], []
+    for _ in range(40):
+        num = int(numbers.integers(1, 6))
+        corners = numbers.uniform(0, 110, (num, 2))
+        boxes = np.concatenate([corners, corners + numbers.uniform(8, 50, (num, 2))], axis=1)
+        classes = numbers.integers(0, len(class_names), num)
+        kept = numbers.random(num) < 0.85
+        invented = np.array([[0, 0, 20, 20]] * int(numbers.random() < 0.4), float).reshape(-1, 4)
+        found = np.concatenate([boxes[kept] + numbers.normal(0, 1.5, (int(kept.sum()), 4)), invented]).clip(0, 160)
+        said = np.where(numbers.random(num) < 0.1, (classes + 1) % len(class_names), classes)[kept]
+        said = np.concatenate([said, np.zeros(len(invented), int)])
+        masks = [_filled(part, size_hw) if kind == "masks" else None for part in (found, boxes)]
+        scores = numbers.uniform(0.2, 1, len(found))
+        results.append(Detections(found, scores, said, class_names, size_hw, masks[0]))
+        truths.append(Objects(boxes, classes, masks=masks[1]))
+    report = detection_report(results, truths, class_names, kind=kind)
+    rows = [("miss", "{0} missed: not seen"), ("false_alarm", "{0} 0.93: nothing there"), ("mosaic", "median: 3 of 4")]
+    return {**report, "bundle_score": 0.31, "skipped": [], "pictures": _pictures(rng, class_names, rows)}
+
+
+def _filled(boxes: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    y, x = np.mgrid[: size_hw[0], : size_hw[1]]
+    left, top, right, bottom = (edge[:, None, None] for edge in boxes.T)
+    return (x >= left) & (x < right) & (y >= top) & (y < bottom)
+
+
+def _test_maps(rng: random.Random, class_names: tuple[str, ...], seed: int) -> dict[str, Any]:
+    numbers, truths, maps = np.random.default_rng(seed), [], []
+    for _ in range(12):
+        truth = numbers.integers(0, len(class_names), (5, 5)).repeat(12, axis=0).repeat(12, axis=1).astype(np.uint8)
+        other = numbers.integers(0, len(class_names), truth.shape)
+        truths.append(truth)
+        maps.append(np.where(numbers.random(truth.shape) < 0.2, other, truth).astype(np.uint8))
+    report = segmentation_report(maps, truths, class_names)
+    rows = [("worst", "61.2% of the pixels right; 9% is {0}, called {1}"), ("typical", "median: 84%")]
+    return {**report, "skipped": [], "pictures": _pictures(rng, class_names, rows)}
+
+
+def _pictures(
+    rng: random.Random, class_names: tuple[str, ...], rows: list[tuple[str, str]], num: int = 5
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"test/{kind}{number}.jpg",
+            "kind": kind,
+            "text": text.format(*rng.sample(class_names, 2)),
+            "jpeg_base64": _thumbnail(rng, (364, 180)),
+        }
+        for kind, text in rows
+        for number in range(num)
+    ]
+
+
+def _thumbnail(rng: random.Random, size: tuple[int, int] = (112, 112)) -> str:
+    image = Image.new("RGB", size, tuple(rng.randint(150, 230) for _ in range(3)))
     draw = ImageDraw.Draw(image)
     for _ in range(4):
-        x, y = rng.randint(0, 80), rng.randint(0, 80)
+        x, y = rng.randint(0, size[0] - 32), rng.randint(0, size[1] - 32)
         colour = tuple(rng.randint(30, 220) for _ in range(3))
         draw.ellipse((x, y, x + rng.randint(15, 60), y + rng.randint(15, 60)), fill=colour)
     stream = io.BytesIO()
@@ -292,16 +359,16 @@ def _bench(rng: random.Random, chosen: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"name": n, "median_ms": m, "p90_ms": m * rng.uniform(1.03, 1.2), **CONDITIONS} for n, m in medians.items()]
 
 
-def _metrics(rng: random.Random) -> list[dict[str, Any]]:
+def _metrics(rng: random.Random, task: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for phase, epochs, steps, base in (("supernet", 24, 40, 0.80), ("train", 16, 40, 0.885)):
-        rows += _training(rng, phase, epochs, steps, base)
+        rows += _training(rng, phase, epochs, steps, base, task)
     for name, base in (("width-scaled", 0.845), ("random search", 0.86), ("found", 0.889)):
-        rows += _training(rng, f"compare:{name}", 12, 0, base)
+        rows += _training(rng, f"compare:{name}", 12, 0, base, task)
     return rows
 
 
-def _training(rng: random.Random, phase: str, epochs: int, steps: int, best: float) -> list[dict[str, Any]]:
+def _training(rng: random.Random, phase: str, epochs: int, steps: int, best: float, task: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
         {"phase": phase, "kind": "note", "step": 0, "epoch": 0, "text": "range test: lr 0.002"}
     ]
@@ -325,7 +392,7 @@ def _training(rng: random.Random, phase: str, epochs: int, steps: int, best: flo
         part = epoch / epochs
         accuracy = best - 0.5 * math.exp(-5 * part) + rng.gauss(0, 0.006)
         rows.append(
-            {"phase": phase, "kind": "epoch", "step": epoch * (steps or 40), "epoch": epoch, "val_accuracy": accuracy}
+            {"phase": phase, "kind": "epoch", "step": epoch * (steps or 40), "epoch": epoch, VALIDATED[task]: accuracy}
             | {"val_loss": 0.45 + 1.2 * math.exp(-4 * part), "time_s": epoch * 16.0}
         )
     return rows
@@ -347,10 +414,13 @@ def _shrink() -> list[dict[str, Any]]:
     ]
 
 
-def _write_bundle(path: Path, arch: Arch, chosen: dict[str, Any], class_names: tuple[str, ...], num_bytes: int) -> None:
+def _write_bundle(
+    path: Path, arch: Arch, chosen: dict[str, Any], class_names: tuple[str, ...], num_bytes: int, task: str
+) -> None:
     latency = {"median_ms": chosen["latency_ms"], "p90_ms": chosen["latency_ms"] * 1.06, **CONDITIONS}
     manifest = {
         "schema": "ghostfit.bundle/1",
+        "task": task,
         "class_names": list(class_names),
         "arch": arch.to_dict(),
         "latency": [latency],
@@ -372,5 +442,14 @@ def _write_bundle(path: Path, arch: Arch, chosen: dict[str, Any], class_names: t
         archive.writestr("model.onnx", bytes(num_bytes))
 
 
+TESTS = {
+    "classify": _test,
+    "detect": _test_objects,
+    "instance": partial(_test_objects, kind="masks"),
+    "segment": _test_maps,
+}
+VALIDATED = {"classify": "val_accuracy", "detect": "val_map", "instance": "val_map", "segment": "val_miou"}
+
+
 if __name__ == "__main__":
-    print(write_report(write_fake_run(Path(sys.argv[1]))))
+    print(write_report(write_fake_run(Path(sys.argv[1]), task=sys.argv[2] if len(sys.argv) > 2 else "classify")))

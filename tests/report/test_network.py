@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from typing import Literal
 from xml.etree import ElementTree
 
 import pytest
 
-from ghostfit.arch import Arch, Block, Head, Stage, Stem
+from ghostfit.arch import Arch, Block, Dense, Head, Stage, Stem
 from ghostfit.counting import count
 from ghostfit.presets import list_presets, preset
 from ghostfit.report import draw_network
@@ -32,6 +33,19 @@ def test_every_preset_is_drawn(name: str, width: int) -> None:
 def test_nothing_sticks_out(name: str, width: int) -> None:
     root = ElementTree.fromstring(draw_network(preset(name), width=width, time_ms={"stem": 1.0}))
     for box in root.iter(f"{SVG}rect"):
+        assert float(box.get("x", 0)) + float(box.get("width", 0)) <= width + 2
+
+
+@pytest.mark.parametrize("task", ["detect", "instance", "segment"])
+@pytest.mark.parametrize("width", [900, 360])
+def test_a_neck_and_its_head_are_drawn(task: Literal["detect", "instance", "segment"], width: int) -> None:
+    arch = preset("ghostnet_100", size_hw=(96, 160)).as_dense(Dense(task, ratio=2))
+    drawing = draw_network(arch, width=width, time_ms={"neck": 1.0})
+    words = texts(drawing)
+    assert {"Neck", "Head", "12×20", "out /2"} <= set(words)
+    assert f"strides {', '.join(map(str, arch.dense.strides))}" in words
+    assert ("prototypes 32" in words) == (task == "instance")
+    for box in ElementTree.fromstring(drawing).iter(f"{SVG}rect"):
         assert float(box.get("x", 0)) + float(box.get("width", 0)) <= width + 2
 
 

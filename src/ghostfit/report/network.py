@@ -8,11 +8,11 @@ depthwise operations derive.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ghostfit import counting
-from ghostfit.arch import Arch, Block
+from ghostfit.arch import Arch, Block, Dense
 from ghostfit.report.markup import Markup, join, pixels, tag
 from ghostfit.report.style import palette
 from ghostfit.report.svg import CHAR, WIDE, text
@@ -135,9 +135,16 @@ def _rows(arch: Arch, time_ms: Mapping[str, float]) -> list[_Row]:
     costs = {cost.name: cost for cost in counting.count(arch).by_block}
     all_macs, all_ms = sum(cost.macs for cost in costs.values()) or 1, sum(time_ms.values()) or 1.0
 
-    def row(name: str, title: str, block: str, maps: tuple[_Maps | None, _Maps], chips: list[tuple[str, str]]) -> _Row:
+    def row(
+        name: str,
+        title: str,
+        block: str,
+        maps: tuple[_Maps | None, _Maps],
+        chips: list[tuple[str, str]],
+        stride: int = 0,  # of maps of several sizes, the finest ones' in pixels
+    ) -> _Row:
         cost, ms = costs[name], time_ms.get(name)
-        _, height, width = cost.out
+        height, width = (-(-side // stride) for side in arch.size_hw) if stride else cost.out[1:]
         note = f"{height}×{width}"
         words = [f"{title or block}: output {maps[1].channels} channels, {note}", ", ".join(chip for _, chip in chips)]
         words.append(f"{count(cost.macs)} MACs ({percent(cost.macs / all_macs)}), {count(cost.params)} parameters")
@@ -158,12 +165,28 @@ def _rows(arch: Arch, time_ms: Mapping[str, float]) -> list[_Row]:
             expansion = _Maps(block.mid, block.ratio) if has_expansion else None
             output = _Maps(stage.out, stage.project_ratio)
             rows.append(row(f"stages.{i}.{j}", title, f"{i + 1}.{j + 1}", (expansion, output), _chips(block, output)))
+    if arch.dense is not None:
+        return [*rows, *_dense_rows(arch.dense, row)]
     head = arch.head
     last = _Maps(head.conv or arch.stages[-1].out, 1)
     chips = [("", f"conv {head.conv}")] if head.conv else []
     chips += [("", f"hidden {head.hidden}")] if head.hidden else []
     rows.append(row("head", "Head", "", (None, last), [*chips, ("", f"classes {arch.num_classes}")]))
     return rows
+
+
+def _dense_rows(dense: Dense, row: Callable[..., _Row]) -> list[_Row]:
+    """Neck and head of a network for every place, at the size of their finest level."""
+    stride, kernel = dense.strides[0], ("", f"{dense.kernel}×{dense.kernel}")
+    wide, fine = _Maps(dense.width, dense.ratio), _Maps(dense.widths[0], dense.ratio)
+    neck = [("", f"strides {', '.join(map(str, dense.strides))}"), kernel]
+    neck += [("", f"expand {dense.expand}")] if dense.expand else []
+    head = [("", f"depth {dense.head_depth}"), kernel]
+    head += [("mark", f"prototypes {dense.num_prototypes}")] if dense.num_prototypes else []
+    return [
+        row("neck", "Neck", "", (None, wide), neck + _ghost_output(wide), stride),
+        row("head", "Head", "", (None, fine), head + _ghost_output(fine), stride),
+    ]
 
 
 def _chips(block: Block, output: _Maps) -> list[tuple[str, str]]:

@@ -34,7 +34,7 @@ def write_report(run_path: str | Path, out: str | Path | None = None) -> Path:
 
 def draw_page(run: RunData) -> str:
     """The whole report as HTML."""
-    sections = [_draw_section(draw, run) for draw in SECTIONS]
+    sections = [_draw_section(draw, run) for draw in SECTIONS[run.task]]
     page = tag(
         "html",
         _head(run),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ghostfit.report.markup import Child, Markup, tag
+
+PHOTO = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+PHOTO_CHARACTERS = 400_000  # above this a picture is no small one, and the page would swell
 
 
 @dataclass(frozen=True)
@@ -81,3 +86,10 @@ def more(title: str, content: Markup) -> Markup:
 def heading(title: str) -> Markup:
     """A title inside a section."""
     return tag("h3", title)
+
+
+def photo(content: Any, meaning: str) -> Markup:
+    """A small JPEG, given in base64, with `meaning` for those who do not see it; a blank for anything else."""
+    if not isinstance(content, str) or len(content) > PHOTO_CHARACTERS or not PHOTO.fullmatch(content):
+        return tag("div", class_="blank", title="no picture")
+    return tag("img", src=f"data:image/jpeg;base64,{content}", alt=meaning)

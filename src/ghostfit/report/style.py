@@ -145,6 +145,14 @@ background:var(--well)}
 .pictures figcaption{font-size:13px;line-height:1.4;margin-top:6px;overflow-wrap:anywhere}
 .pictures .truth{display:block;color:var(--soft)}
 .pictures .said{font-weight:600;color:var(--orange)}
+.strips{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,250px),1fr));gap:16px 14px}
+.strips.whole{grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr))}
+.strips figure{margin:0}
+.strips img,.strips .blank{display:block;width:100%;max-width:482px;border-radius:8px;background:var(--well)}
+.strips .blank{aspect-ratio:2}
+.strips figcaption{font-size:13px;line-height:1.4;margin-top:6px;overflow-wrap:anywhere}
+.strips .truth{display:block;color:var(--soft)}
+.colours i{width:14px;height:14px;border-radius:3px;flex:none}
 details{margin:10px 0 0}
 summary{cursor:pointer;color:var(--blue);font-size:14.5px}
 details>:nth-child(2){margin-top:12px}
@@ -207,7 +215,7 @@ h2,h3,.intro,.quiet,.legend{break-after:avoid}
 section,.tile,figure{break-inside:avoid}
 section{padding:12px 14px}
 section.long{break-inside:auto}
-tr,.finding,.pictures figure{break-inside:avoid}
+tr,.finding,.pictures figure,.strips figure{break-inside:avoid}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
 

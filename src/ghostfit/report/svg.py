@@ -255,35 +255,46 @@ def whiskers(rows: Sequence[tuple[Bar, float]], width: int, *, x_label: str, x_t
     return picture(width, bottom + 42, parts, x_label)
 
 
-def heat_map(rows: Sequence[Sequence[int]], names: Sequence[str], width: int, *, label: str) -> Markup:
-    """Counts of truth (down) against prediction (across), each row shaded by its shares; the diagonal is blue."""
-    size = len(names)
-    letters = max((len(name) for name in names), default=1)
+def heat_map(
+    rows: Sequence[Sequence[int]],
+    names: Sequence[str],
+    width: int,
+    *,
+    label: str,
+    across: Sequence[str] | None = None,
+    show: Callable[[int, float], str] = lambda number, share: str(number),
+) -> Markup:
+    """Counts of truth (down) against prediction (across), each row shaded by its shares; the diagonal is blue.
+
+    `across` names the columns where they differ from the rows; `show` writes a count and its share of the row.
+    """
+    size, heads = len(names), across or names
+    letters = max((len(name) for name in (*names, *heads)), default=1)
     side = min(letters * 12 * CHAR + 14, 0.3 * width)
     cell = min((width - side - 2) / size, 74)
     room = int((side - 12) / (12 * CHAR))
     is_flat = letters * 12 * CHAR < cell - 4  # names across stand level when they fit, else upright
     top = 26 if is_flat else side
     parts: list[Markup] = []
-    for index, name in enumerate(names):
+    for index, (name, head) in enumerate(zip(names, heads, strict=True)):
         middle = (index + 0.5) * cell
         parts.append(text(side - 8, top + middle + 4, shorten(name, room), anchor="end", class_="name"))
         x, y = side + middle + (0 if is_flat else 4), top - 8
         turn = None if is_flat else f"rotate(-90 {pixels(x)} {pixels(y)})"
         anchor = "middle" if is_flat else "start"
-        shown = shorten(name, room)
-        parts.append(tag("text", shown, x=x, y=y, text_anchor=anchor, transform=turn, class_="name"))
+        parts.append(tag("text", shorten(head, room), x=x, y=y, text_anchor=anchor, transform=turn, class_="name"))
     for i, row in enumerate(rows):
         total = sum(row) or 1
         for j, number in enumerate(row):
-            parts.append(_cell(names, i, j, number, number / total, (side + j * cell, top + i * cell, cell)))
+            place = (side + j * cell, top + i * cell, cell)
+            title = f"{number:,} of truth {names[i]} called {heads[j]} ({100 * number / total:.1f} %)"
+            parts.append(_cell(title, i == j, show(number, number / total), number / total, place))
     return picture(side + size * cell + 2, top + size * cell + 2, parts, label)
 
 
-def _cell(names: Sequence[str], i: int, j: int, number: int, share: float, place: tuple[float, float, float]) -> Markup:
+def _cell(title: str, is_right: bool, words: str, share: float, place: tuple[float, float, float]) -> Markup:
     x, y, cell = place
-    colour = ("blue" if i == j else "orange") if number else "track"
-    title = f"{number} of truth {names[i]} called {names[j]} ({100 * share:.1f} %)"
+    colour = ("blue" if is_right else "orange") if share else "track"
     # square root: one mistake in fifty is still seen
     box = tag(
         "rect",
@@ -293,11 +304,11 @@ def _cell(names: Sequence[str], i: int, j: int, number: int, share: float, place
         width=cell - 2,
         height=cell - 2,
         rx=min(3, cell / 8),
-        fill_opacity=max(share**0.5, 0.12) if number else 1,
+        fill_opacity=max(share**0.5, 0.12) if share else 1,
         class_=f"bar {colour}",
     )
-    if not number or cell < 7.5 * len(str(number)) + 2:
+    if not share or cell < 7.5 * len(words) + 2:
         return box
     shade = "on" if share > 0.4 else "cell"
-    label = text(x + cell / 2, y + cell / 2 + 4, str(number), anchor="middle", class_=shade)
+    label = text(x + cell / 2, y + cell / 2 + 4, words, anchor="middle", class_=shade)
     return join([box, tag("g", label, pointer_events="none")])

@@ -258,7 +258,7 @@ def _marks(
     numbers = np.flatnonzero(is_inside)
     masks = None if objects.masks is None else placement.map_to_input(objects.masks[numbers], fill=False)
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
-    is_whole = ((middles >= 0) & (middles < [width, height])).all(axis=1)  # a name on what is cut off says nothing
+    is_whole = np.all((middles >= 0) & (middles < [width, height]), axis=1)  # a name on what is cut off says nothing
     marks = []
     for place in sorted(range(len(numbers)), key=lambda place: (numbers[place] == bold, states[numbers[place]] == 1)):
         number = int(numbers[place])

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ghostfit.report.markup import Markup, join, shorten, tag
 from ghostfit.report.read import RunData, as_rows
-from ghostfit.report.section import Section, intro
+from ghostfit.report.section import Section, intro, photo
 from ghostfit.report.units import finite, percent
 
 SHOWN = 24
-THUMBNAIL = re.compile(r"[A-Za-z0-9+/]+={0,2}")
-THUMBNAIL_CHARACTERS = 400_000  # above this a picture is no thumbnail, and the page would swell
 
 
 def mistakes(run: RunData) -> Section:
@@ -41,11 +38,4 @@ def _card(row: dict[str, Any]) -> Markup:
         f" {percent(row.get('confidence'), 0)}",
         tag("span", f"is {shorten(truth, 40)}", class_="truth"),
     )
-    return tag("figure", _picture(row.get("thumbnail_jpeg_base64"), f"{truth} taken for {said}"), words, title=name)
-
-
-def _picture(content: Any, meaning: str) -> Markup:
-    is_sound = isinstance(content, str) and len(content) <= THUMBNAIL_CHARACTERS and THUMBNAIL.fullmatch(content)
-    if not is_sound:
-        return tag("div", class_="blank", title="no picture")
-    return tag("img", src=f"data:image/jpeg;base64,{content}", alt=meaning)
+    return tag("figure", photo(row.get("thumbnail_jpeg_base64"), f"{truth} taken for {said}"), words, title=name)
