@@ -25,7 +25,8 @@ def fit(images: Images, out: Path, limit_ms: float, epochs: int, seed: int, weig
     # The store's epochs keep their share when the epochs of the trainings are changed for a trial.
     store_epochs = setting.store_epochs * epochs / setting.epochs
     words = ["fit", str(images.folder), "--latency-ms", f"{limit_ms:g}", "--search-epochs", f"{store_epochs:g}"]
-    words += ["--evaluations", str(setting.evaluations), *_training(setting, epochs, seed)]
+    size = "x".join(map(str, setting.size_hw))
+    words += ["--size", size, "--evaluations", str(setting.evaluations), *_training(setting, epochs, seed)]
     words += ["--weights", weights] if weights else []
     # A limit that the shipped file misses by a hair is status 1; the page shows what was measured.
     _run([*words, *_where(out)], is_done=Run(out).file("report.html").exists(), allowed=(0, 1))
@@ -67,9 +68,8 @@ def train_found(images: Images, found: Path, out: Path, epochs: int, seed: int) 
 
 
 def _training(setting: Setting, epochs: int, seed: int) -> list[str]:
-    """Flags that `fit` and `train` share."""
-    size = "x".join(map(str, setting.size_hw))
-    words = ["--size", size, "--epochs", str(epochs), "--batch-size", str(setting.batch_size), "--seed", str(seed)]
+    """Flags that `fit` and `train` share; `train` takes the size that was found."""
+    words = ["--epochs", str(epochs), "--batch-size", str(setting.batch_size), "--seed", str(seed)]
     return [*words, "--format", setting.format] if setting.format else words
 
 
