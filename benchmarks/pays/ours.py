@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ghostfit.arch import Arch
+from ghostfit.data.loader import KeptBatches
 from ghostfit.nn.build import Network, build
 from ghostfit.nn.sharing import Supernet
 from ghostfit.run import Run
@@ -24,6 +25,7 @@ from ghostfit.search.study import Study, best
 from ghostfit.search.supernet import Sandwich
 from ghostfit.space import Space
 from ghostfit.train.fit import fit
+from ghostfit.train.tasks.classify import Classify
 from ghostfit.verbs.latencies import latency_store
 from ghostfit.verbs.outset import make_outset
 from ghostfit.verbs.search import save_store
@@ -81,8 +83,8 @@ class Ours:
         """Judge of subnets on `split`."""
         material = material_of(self.setting, self.data)
         calibration = [x for x, _ in material.evaluating(["train"], most=512, seed=0).epoch()]
-        judged = list(material.evaluating([split], most=2000, seed=0).epoch())
-        return Evaluator(supernet, calibration, [x for x, _ in judged], [y for _, y in judged], self.latencies())
+        judged = KeptBatches(material.evaluating([split], most=2000, seed=0).epoch())
+        return Evaluator(supernet, calibration, judged, Classify(), self.latencies())
 
     def train_store(self) -> dict[str, Any]:
         """The sandwich over a space that shrinks; returns what to record."""
@@ -104,7 +106,7 @@ class Ours:
     def search(self, limit_ms: float, origin: str) -> dict[str, Any]:
         """A study at one limit; `origin` is nsga2, random, params or macs. Returns the network it chooses."""
         strategy = "random" if origin == "random" else "nsga2"
-        objective = origin if origin in ("params", "macs") else "accuracy"
+        objective = origin if origin in ("params", "macs") else "metric"
         folder = self.folder / f"{origin}-{limit_ms:g}"
         folder.mkdir(parents=True, exist_ok=True)
         limits = Limits(latency_ms=limit_ms).tightened()
@@ -114,7 +116,7 @@ class Ours:
         if origin == "nsga2":
             space = Space.from_dict(json.loads((self.folder / "space_final.json").read_text()))
             rows = self.run.records("evidence.jsonl")
-            evidence = [(row["phase"], row["point"], row["accuracy"], row["cost"]) for row in rows]
+            evidence = [(row["phase"], row["point"], row["metric"], row["cost"]) for row in rows]
             first = promising(space, evidence, POPULATION, most_cost=limits.latency_ms, seed=0)
         for _ in study.search(space, strategy, self.setting.evaluations, first=first):
             pass
@@ -123,7 +125,7 @@ class Ours:
         assert found is not None and found.score is not None, f"nothing within {limit_ms} ms"
         return {
             "arch": found.arch.to_dict(),
-            "inherited": found.score.accuracy,
+            "inherited": found.score.metric,
             "latency_ms": found.costs.latency_ms,
             "evaluations": len(evaluations),
         }
@@ -147,7 +149,7 @@ class Ours:
             inherited = judge.score(arch)
             alone = self.train_found(arch, seed=0, images=self.setting.rank_images, inherits=False)
             found = accuracy(self.setting, self.data, alone, "val", arch.size_hw[0])
-            rows.append({"arch_id": arch.id, "inherited": inherited.accuracy, "loss": inherited.loss, "alone": found})
+            rows.append({"arch_id": arch.id, "inherited": inherited.metric, "loss": inherited.loss, "alone": found})
             print(f"  {rows[-1]}", flush=True)
         return {"rows": rows, "tau": kendall([r["inherited"] for r in rows], [r["alone"] for r in rows])}
 
