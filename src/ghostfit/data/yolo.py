@@ -48,15 +48,19 @@ def read_yolo(path: Path) -> Dataset:
     skipped: list[Skipped] = []
     names = _class_names(settings, root)
     rows: list[Row] = []
+    ids: list[str] = []
     highest = -1
     for split, image in _images(settings, root, skipped):
         id = image.relative_to(root).as_posix()
         label = _label_of(image, root)
-        drawn = list(_read_objects(label, id, names, skipped)) if label.is_file() else []
+        ids.append(id)
+        drawn = _objects_of(label, id, names, skipped)
+        if drawn is None:
+            continue
         highest = max(highest, *(each.class_id for each in drawn), -1)
         objects = tuple(settle(drawn, (1, 1), skipped))
         rows.append(Row(id, split, FileSource(image), image.stat().st_size, objects))
-    _tell_orphans(rows, root, skipped)
+    _tell_orphans(ids, root, skipped)
     task = "instance" if has_outlines(rows) else "detect"
     class_names = names or [str(number) for number in range(highest + 1)]
     return make_dense(rows, skipped, path=path, class_names=class_names, task=task)
@@ -170,11 +174,27 @@ def _label_of(image: Path, root: Path) -> Path:
     return root.joinpath(*parts).with_suffix(".txt")
 
 
+def _objects_of(file: Path, id: str, names: Sequence[str], skipped: list[Skipped]) -> list[Drawn] | None:
+    """The objects of an image, none where the file is missing or empty; None where nothing in it could be read.
+
+    Such an image is left out: it would be learnt as background.
+    """
+    if not file.is_file():
+        return []
+    noted = len(skipped)
+    drawn = list(_read_objects(file, id, names, skipped))
+    if drawn or len(skipped) == noted:
+        return drawn
+    if skipped[-1].kind != "GF601":
+        skipped.append(Skipped(id, "none of its labels can be read; the image is left out", "GF601"))
+    return None
+
+
 def _read_objects(file: Path, id: str, names: Sequence[str], skipped: list[Skipped]) -> Iterator[Drawn]:
     try:
         lines = read_text(file).splitlines()
     except (ValueError, OSError) as error:
-        skipped.append(Skipped(f"{id} labels", f"can't be read: {error}", "GF601"))
+        skipped.append(Skipped(f"{id} labels", f"can't be read: {error}; the image is left out", "GF601"))
         return
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -202,9 +222,9 @@ def _read_objects(file: Path, id: str, names: Sequence[str], skipped: list[Skipp
             skipped.append(Skipped(where, text, kind))
 
 
-def _tell_orphans(rows: Sequence[Row], root: Path, skipped: list[Skipped]) -> None:
-    """Label files whose image is missing."""
-    known = {Path(row.id).with_suffix("").as_posix() for row in rows}
+def _tell_orphans(ids: Sequence[str], root: Path, skipped: list[Skipped]) -> None:
+    """Label files whose image is missing; `ids` are the images."""
+    known = {Path(id).with_suffix("").as_posix() for id in ids}
     for folder in (root / "labels", *root.glob("*/labels")):
         if not folder.is_dir():
             continue

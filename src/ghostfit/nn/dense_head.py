@@ -121,7 +121,11 @@ class SegmentHead(nn.Module):
 
 @torch.no_grad()
 def initialise_predictions(network: nn.Module) -> None:
-    """Small weights for the last convolutions, and biases that say "nothing here" and "a small box", in place."""
+    """Small weights for the last convolutions, and biases that say "nothing here" and "a small box", in place.
+
+    Class maps start with weights of their usual size: with small ones the maps before them get so little gradient that
+    three hundred steps taught eight pictures nothing (docs/LOG.md, 2026-11-26).
+    """
     score_bias = -math.log((1 - CLASS_PRIOR) / CLASS_PRIOR)
     box_bias = FIRST_DISTANCE - 1  # elu(x) + 1 = x + 1
     for module in network.modules():
@@ -131,12 +135,12 @@ def initialise_predictions(network: nn.Module) -> None:
             if module.coefficients is not None:
                 _start(module.coefficients, 0.0)
         elif isinstance(module, SegmentHead):
-            _start(module.classes, 0.0)
+            _start(module.classes, 0.0, std=len(module.classes.in_slots or ()) ** -0.5)
 
 
-def _start(prediction: ConvBN, bias: float) -> None:
+def _start(prediction: ConvBN, bias: float, std: float = PREDICTION_STD) -> None:
     assert prediction.conv.bias is not None
-    prediction.conv.weight.normal_(0.0, PREDICTION_STD)
+    prediction.conv.weight.normal_(0.0, std)
     prediction.conv.bias.fill_(bias)
 
 

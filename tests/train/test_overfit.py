@@ -1,0 +1,32 @@
+"""A network that can't learn eight pictures by heart has a defect in its targets, its loss or its decoding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ghostfit.arch import Dense
+from ghostfit.nn.build import build
+from ghostfit.search.start import conv_start
+from ghostfit.train.config import TrainConfig
+from ghostfit.train.fit import fit
+from ghostfit.train.tasks import make_task
+
+from .shapes import NUM_CLASSES, Shapes
+
+SIZE, STEPS = 96, 300
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "least"), [("detect", 0.98), ("instance", 0.98), ("segment", 0.95)])
+def test_eight_images_are_learnt_by_heart(task: str, least: float) -> None:
+    torch.manual_seed(0)
+    dense = Dense(task, width=48, strides=() if task == "segment" else (8, 16, 32))  # type: ignore[arg-type]
+    num_classes = NUM_CLASSES + (task == "segment")
+    network = build(conv_start(num_classes, (SIZE, SIZE), depth=2).as_dense(dense))
+    data = Shapes(task, size=SIZE)
+    config = TrainConfig(epochs=float(STEPS), batch_size=8, lr=0.003, ema=False, weight_decay=0.0)
+    judge = make_task(network, config, data)
+    for _ in fit(network, data, None, config, task=make_task(network, config, data)):
+        pass
+    assert judge.evaluate(network, data)[judge.metric] >= least
