@@ -65,7 +65,7 @@ VERBS: Mapping[str, Verb] = {
         "ghostfit export runs/flowers --out model.ghost",
     ),
     "predict": Verb(
-        "Classify images, folders or globs with an exported model.",
+        "Tell what images show with an exported model, draw it, and write it for other tools.",
         "ghostfit predict runs/flowers/model.ghost photos/ --csv > labels.csv",
         has_csv=True,
     ),

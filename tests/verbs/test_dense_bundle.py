@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from ghostfit.nn.build import build
 from ghostfit.runtime.score import MAIN_METRIC
 from ghostfit.search.start import conv_start
 from ghostfit.vision.prepare import Prepare
+from ghostfit.vision.rle import decode_mask
 
 TASKS = ("detect", "segment", "instance")
 
@@ -52,7 +54,7 @@ def test_predict_tells_draws_and_lists(bundle: tuple[str, Path], tmp_path: Path)
         Image.fromarray(dataset.samples[index].source.read()).save(tmp_path / f"{index}.png")
     (tmp_path / "2.png").write_bytes(b"no image")
     result = gf.predict(str(path), images=(str(tmp_path),), draw=str(tmp_path / "drawn"))
-    assert result.has_failed and len(result.rows) == 3 and isinstance(result.rows[2][1], str)
+    assert result.has_failed and len(result.rows) == 3 and result.rows[2].error
     entries = result.to_dict()["predictions"]
     assert all(("classes" if task == "segment" else "objects") in entry for entry in entries[:2])
     assert result.to_text().count("\n") == 2
@@ -74,3 +76,71 @@ def test_evaluate_scores_the_file_by_the_tasks_own_figure(bundle: tuple[str, Pat
 def test_data_of_another_task_is_refused(bundle: tuple[str, Path]) -> None:
     with pytest.raises(ValueError, match="classify"):
         gf.evaluate(str(bundle[1]), data="digits")
+
+
+@pytest.fixture
+def photos(bundle: tuple[str, Path], tmp_path: Path) -> Path:
+    """Two images of one name in two folders, and a file that is none."""
+    dataset = read_dataset("demo:parts", task=bundle[0])
+    for folder, index in (("left", 0), ("right", 1)):
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+        Image.fromarray(dataset.samples[index].source.read()).save(tmp_path / "photos" / folder / "1.png")
+    (tmp_path / "photos" / "left" / "broken.png").write_bytes(b"no image")
+    return tmp_path / "photos"
+
+
+def test_predict_writes_what_it_says(bundle: tuple[str, Path], photos: Path, tmp_path: Path) -> None:
+    task, path = bundle
+    result = gf.predict(str(path), images=(str(photos),), draw=str(tmp_path / "drawn"), write=str(tmp_path / "out"))
+    assert sorted(file.stem for file in (tmp_path / "drawn").iterdir()) == ["left__1", "right__1"]
+    assert str(tmp_path / "out") in result.to_text().splitlines()[3] and "2 images" in result.notes[0]
+    if task == "segment":
+        with Image.open(tmp_path / "out" / "masks" / "left__1.png") as image:
+            written = np.asarray(image)
+        classes = result.to_dict()["predictions"][0]["classes"]
+        assert np.unique(written).tolist() == [entry["class_id"] for entry in classes]
+        for entry in classes:
+            assert np.array_equal(written == entry["class_id"], decode_mask(entry["mask"]))
+        return
+    listed = json.loads((tmp_path / "out" / "images.json").read_text())
+    assert [Path(image["file_name"]) for image in listed["images"]] == [photos / "left/1.png", photos / "right/1.png"]
+    rows = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    told = [entry for image in (0, 2) for entry in result.to_dict()["predictions"][image]["objects"]]
+    assert len(rows) == len(told)
+    for row, entry in zip(rows, told, strict=True):
+        left, top, right, bottom = entry["box_xyxy"]
+        assert row["bbox"] == pytest.approx([left, top, right - left, bottom - top], abs=0.02)
+        assert (row["category_id"], row["score"]) == (entry["class_id"] + 1, entry["score"])
+        assert row.get("segmentation") == entry.get("mask")
+
+
+def test_objects_are_told_from_a_score_on(bundle: tuple[str, Path], photos: Path) -> None:
+    task, path = bundle
+    image = (str(photos / "left" / "1.png"),)
+    if task == "segment":
+        with pytest.raises(ValueError, match="this bundle is for segment"):
+            gf.predict(str(path), images=image, score_from=0.5)
+        return
+    scores = [
+        [entry["score"] for entry in gf.predict(str(path), images=image, score_from=least).rows[0].entry["objects"]]
+        for least in (0.0, 1.0)
+    ]
+    assert len(scores[0]) > 1 and scores[1] == [] and min(scores[0]) < 0.2
+    with pytest.raises(ValueError, match="scores of objects lie in"):
+        gf.predict(str(path), images=image, score_from=1.5)
+
+
+def test_settings_that_would_lose_something(bundle: tuple[str, Path], photos: Path, tmp_path: Path) -> None:
+    task, path = bundle
+    before = {file: file.read_bytes() for file in photos.rglob("*.png")}
+    wrong = {"png": "detect", "coco": "segment", "yolo": "segment"}
+    cases: list[tuple[dict[str, str], str]] = [
+        ({"draw": str(photos / "left")}, "give another folder"),
+        ({"write": str(photos)}, "not an empty folder"),
+        ({"to": "png"}, "name the folder, --write FOLDER"),
+        *(({"write": str(tmp_path / "out"), "to": to}, "can't hold") for to, of in wrong.items() if of == task),
+    ]
+    for settings, message in cases:
+        with pytest.raises(ValueError, match=message):
+            gf.predict(str(path), images=(str(photos),), **settings)
+    assert not (tmp_path / "out").exists() and before == {file: file.read_bytes() for file in photos.rglob("*.png")}

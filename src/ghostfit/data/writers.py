@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ghostfit.data.label_images import read_size_hw
 from ghostfit.data.masks import CLASS_FILE
 from ghostfit.data.outlines import trace
 from ghostfit.vision.objects import Objects
+from ghostfit.vision.results import Detections
 from ghostfit.vision.rle import encode_mask
 
 CROWDS_LOST = "crowds, which the layout can't mark, are left out"
@@ -83,7 +84,7 @@ def write_coco(dataset: Dataset, out: Path, written: Written) -> None:
     images: dict[str, list[dict[str, Any]]] = {split: [] for split in dataset.given}
     annotations: dict[str, list[dict[str, Any]]] = {split: [] for split in dataset.given}
     for item in read_items(dataset, written):
-        _write(out / item.split / item.name, item.content)
+        put_file(out / item.split / item.name, item.content)
         image_id = len(images[item.split]) + 1
         height, width = item.size_hw
         images[item.split].append({"id": image_id, "file_name": item.name, "height": height, "width": width})
@@ -103,22 +104,20 @@ def write_coco(dataset: Dataset, out: Path, written: Written) -> None:
             annotations[item.split].append(entry)
     for split in dataset.given:
         content = {"images": images[split], "annotations": annotations[split], "categories": categories}
-        _write(out / "annotations" / f"instances_{split}.json", json.dumps(content).encode())
+        put_file(out / "annotations" / f"instances_{split}.json", json.dumps(content).encode())
 
 
 def write_yolo(dataset: Dataset, out: Path, written: Written) -> None:
     """`images/SPLIT/`, `labels/SPLIT/` and `data.yaml`; a mask as one closed outline along its pixels."""
     for item in read_items(dataset, written):
-        _write(out / "images" / item.split / item.name, item.content)
+        put_file(out / "images" / item.split / item.name, item.content)
         kept = _kept(item.label, written, crowds=False)
-        lines = [" ".join(_yolo_numbers(item.label, number, item.size_hw)) for number in kept]
+        lines = [yolo_line(item.label, number, item.size_hw) for number in kept]
         label = out / "labels" / item.split / f"{Path(item.name).stem}.txt"
-        _write(label, "".join(f"{line}\n" for line in lines).encode())
+        put_file(label, "".join(lines).encode())
     splits = {"train" if split == "all" else split: f"images/{split}" for split in dataset.given}
-    # JSON's strings are YAML's too (YAML 1.2, section 1.3), so that no name needs escaping by hand.
-    names = [f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(dataset.class_names)]
-    text = "".join([*(f"{split}: {folder}\n" for split, folder in splits.items()), "names:\n", *names])
-    _write(out / "data.yaml", text.encode())
+    text = "".join(f"{split}: {folder}\n" for split, folder in splits.items()) + yaml_of_names(dataset.class_names)
+    put_file(out / "data.yaml", text.encode())
 
 
 def write_voc(dataset: Dataset, out: Path, written: Written) -> None:
@@ -127,7 +126,7 @@ def write_voc(dataset: Dataset, out: Path, written: Written) -> None:
     for item in read_items(dataset, written):
         stem = f"{item.split}__{Path(item.name).stem}" if len(dataset.given) > 1 else Path(item.name).stem
         name = stem + Path(item.name).suffix
-        _write(out / "JPEGImages" / name, item.content)
+        put_file(out / "JPEGImages" / name, item.content)
         root = Element("annotation")
         SubElement(root, "filename").text = name
         size = SubElement(root, "size")
@@ -138,22 +137,22 @@ def write_voc(dataset: Dataset, out: Path, written: Written) -> None:
         if item.label.masks is not None:
             written.losses[MASKS_LOST] += len(item.label)
         indent(root)
-        _write(out / "Annotations" / f"{stem}.xml", tostring(root))
+        put_file(out / "Annotations" / f"{stem}.xml", tostring(root))
         if item.split != "all":
             stems[item.split].append(stem)
     for split, names in stems.items():
-        _write(out / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{name}\n" for name in names).encode())
+        put_file(out / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{name}\n" for name in names).encode())
 
 
 def write_masks(dataset: Dataset, out: Path, written: Written) -> None:
     """`images/SPLIT/`, `masks/SPLIT/*.png` and `classes.txt`; a pixel's value is its class, 255 for no label."""
     for item in read_items(dataset, written):
         folder = "" if item.split == "all" else item.split
-        _write(out / "images" / folder / item.name, item.content)
+        put_file(out / "images" / folder / item.name, item.content)
         stream = io.BytesIO()
         Image.fromarray(item.label).save(stream, "PNG")
-        _write(out / "masks" / folder / f"{Path(item.name).stem}.png", stream.getvalue())
-    _write(out / CLASS_FILE, "".join(f"{name}\n" for name in dataset.class_names).encode())
+        put_file(out / "masks" / folder / f"{Path(item.name).stem}.png", stream.getvalue())
+    put_file(out / CLASS_FILE, "".join(f"{name}\n" for name in dataset.class_names).encode())
 
 
 def _kept(objects: Objects, written: Written, *, crowds: bool = True) -> Iterator[int]:
@@ -168,7 +167,8 @@ def _kept(objects: Objects, written: Written, *, crowds: bool = True) -> Iterato
             yield number
 
 
-def _yolo_numbers(objects: Objects, number: int, size_hw: tuple[int, int]) -> list[str]:
+def yolo_line(objects: Objects | Detections, number: int, size_hw: tuple[int, int]) -> str:
+    """The line of one object: its box, or the outline of its mask, which must not be empty."""
     height, width = size_hw
     if objects.masks is None:
         left, top, right, bottom = (float(edge) for edge in objects.boxes_xyxy[number])
@@ -176,7 +176,13 @@ def _yolo_numbers(objects: Objects, number: int, size_hw: tuple[int, int]) -> li
         values.append((bottom - top) / height)
     else:
         values = (trace(objects.masks[number]) / (width, height)).ravel().tolist()
-    return [str(int(objects.class_ids[number])), *(f"{value:.9g}" for value in values)]
+    return " ".join([str(int(objects.class_ids[number])), *(f"{value:.9g}" for value in values)]) + "\n"
+
+
+def yaml_of_names(class_names: Sequence[str]) -> str:
+    """The names of the classes as `data.yaml` has them."""
+    # JSON's strings are YAML's too (YAML 1.2, section 1.3), so that no name needs escaping by hand.
+    return "".join(["names:\n", *(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(class_names))])
 
 
 def _add_voc_object(root: Element, objects: Objects, number: int, class_names: tuple[str, ...]) -> None:
@@ -209,7 +215,8 @@ def _image_bytes(sample: Sample) -> bytes:
     return stream.getvalue()
 
 
-def _write(path: Path, content: bytes) -> None:
+def put_file(path: Path, content: bytes) -> None:
+    """Write a file, and the folders above it where they are missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
 

@@ -120,15 +120,21 @@ def load(path: str | Path, *, runtime: str = "onnxruntime", threads: int | None 
 
 
 def predict_many(
-    model: Model, inputs: str | Path | Iterable[str | Path], *, batch: int = 16, readers: int = 2
+    model: Model,
+    inputs: str | Path | Iterable[str | Path],
+    *,
+    batch: int = 16,
+    readers: int = 2,
+    score_from: float | None = None,
 ) -> Iterator[tuple[Path, Result | ImageError]]:
     """(path, result) of each image that `inputs` names: files, folders and glob patterns, in `find_images`' order.
 
     A file that can't be read gives its ImageError in place of a result. `readers` threads decode the next `batch`
-    while the network runs. Raises ValueError when `inputs` names nothing.
+    while the network runs. Objects are told from `score_from` on (default: the bundle's). Raises ValueError when
+    `inputs` names nothing.
     """
     paths = find_images(inputs)
-    return _predict_paths(model, paths, batch, readers)
+    return _predict_paths(model, paths, batch, readers, score_from)
 
 
 def find_images(inputs: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -162,7 +168,7 @@ def _images_of(entry: str | Path) -> list[Path]:
 
 
 def _predict_paths(
-    model: Model, paths: Iterable[Path], batch: int, readers: int
+    model: Model, paths: Iterable[Path], batch: int, readers: int, score_from: float | None
 ) -> Iterator[tuple[Path, Result | ImageError]]:
     def read(path: Path) -> tuple[np.ndarray, tuple[int, int]] | ImageError:
         try:
@@ -178,7 +184,8 @@ def _predict_paths(
             images = [future.result() for future in coming]
             following = next(waiting, [])
             coming = [pool.submit(read, path) for path in following]
-            results = iter(model.results([image for image in images if not isinstance(image, ImageError)]))
+            readable = [image for image in images if not isinstance(image, ImageError)]
+            results = iter(model.results(readable, score_from=score_from))
             for path, image in zip(chunk, images, strict=True):
                 yield path, image if isinstance(image, ImageError) else next(results)
             chunk = following

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import singledispatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from ghostfit.config import argument, option, settle
+from ghostfit.data.predictions import FORMS, Found, Kept, choose_form, names_of
 from ghostfit.event import Event, OnEvent, ignore
-from ghostfit.runtime.predict import find_images, load, predict_many
+from ghostfit.runtime.predict import Model, find_images, load, predict_many
 from ghostfit.vision.draw import draw
 from ghostfit.vision.prepare import ImageError, read_image
-from ghostfit.vision.results import Classification, ClassMap, Detections, Result
+from ghostfit.vision.results import Classification, ClassMap, Detections
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,29 +30,46 @@ class PredictConfig:
     bundle: str = argument("a bundle (.ghost file or folder), or the folder of a run")
     images: tuple[str, ...] = argument("images, folders or patterns such as 'photos/*.jpg'")
     draw: str = option("", "folder to write the images with their results to")
+    write: str = option("", "new folder to write objects, masks or class maps to, for other tools")
+    to: Literal["coco", "yolo", "png"] | None = option(
+        None, "layout of --write (default: coco for objects, png for class maps)"
+    )
+    score_from: float | None = option(None, "tell objects from this score on, 0 to 1 (default: what the bundle says)")
     runtime: str = option("onnxruntime", "onnxruntime or openvino")
     threads: int | None = option(None, "threads (default: what the bundle was measured with)")
 
 
 @dataclass(frozen=True)
-class PredictResult:
-    """A result or an error for each image, in order."""
+class Answer:
+    """What is told of one image: the JSON entry, the lines of a table and the words of its result, or an error.
 
-    rows: tuple[tuple[str, Result | str], ...]
+    Masks are run lengths in it, so that thousands of answers fit in memory; `ghostfit.load` gives the arrays.
+    """
+
+    image: str
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    cells: Sequence[Sequence[Any]] = ()
+    words: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """An answer for each image, in order; `columns` name the cells of a table. `notes` tell what was written."""
+
+    rows: tuple[Answer, ...]
+    columns: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def has_failed(self) -> bool:
         """Whether any image could not be read."""
-        return any(isinstance(result, str) for _, result in self.rows)
+        return any(row.error for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dict."""
-        return {
-            "predictions": [
-                {"image": path, **({"error": result} if isinstance(result, str) else result.to_dict())}
-                for path, result in self.rows
-            ]
-        }
+        entries = [{"image": row.image, **({"error": row.error} if row.error else row.entry)} for row in self.rows]
+        return {"predictions": entries, **({"notes": list(self.notes)} if self.notes else {})}
 
     def to_csv(self) -> str:
         """One line an image: image, label, confidence, unsure, error; of objects and class maps one line each.
@@ -59,27 +78,20 @@ class PredictResult:
         """
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        results = [result for _, result in self.rows if not isinstance(result, str)]
-        columns = HEADS[type(results[0])] if results else HEADS[Classification]
-        writer.writerow(["image", *columns, "error"])
-        for path, result in self.rows:
-            if isinstance(result, str):
-                writer.writerow([path, *[""] * len(columns), result])
-            else:
-                writer.writerows([path, *cells, ""] for cells in cells_of(result))
+        writer.writerow(["image", *self.columns, "error"])
+        for row in self.rows:
+            cells = [[""] * len(self.columns)] if row.error else row.cells
+            writer.writerows([row.image, *line, row.error] for line in cells)
         return buffer.getvalue().rstrip("\n")
 
     def to_text(self) -> str:
         """A table for a terminal."""
-        width = min(max(len(path) for path, _ in self.rows), 60)
+        width = min(max(len(row.image) for row in self.rows), 60)
         lines = []
-        for path, result in self.rows:
-            name = path if len(path) <= width else "..." + path[3 - width :]
-            if isinstance(result, str):
-                lines.append(f"{name:<{width}}  error: {result}")
-                continue
-            lines.append(f"{name:<{width}}  {line_of(result)}")
-        return "\n".join(lines)
+        for row in self.rows:
+            name = row.image if len(row.image) <= width else "..." + row.image[3 - width :]
+            lines.append(f"{name:<{width}}  {f'error: {row.error}' if row.error else row.words}")
+        return "\n".join([*lines, *self.notes])
 
 
 @singledispatch
@@ -107,16 +119,18 @@ def _(result: ClassMap) -> str:
     return ", ".join(f"{result.class_names[i]} {100 * result.shares[i]:.0f} %" for i in order if result.shares[i] > 0)
 
 
-HEADS: dict[type, tuple[str, ...]] = {
-    Classification: ("label", "confidence", "unsure"),
-    Detections: ("label", "score", "left", "top", "right", "bottom"),
-    ClassMap: ("label", "share"),
+_OBJECT_COLUMNS = ("label", "score", "left", "top", "right", "bottom")
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "classify": ("label", "confidence", "unsure"),
+    "detect": _OBJECT_COLUMNS,
+    "instance": _OBJECT_COLUMNS,
+    "segment": ("label", "share"),
 }
 
 
 @singledispatch
 def cells_of(result: Any) -> list[list[Any]]:
-    """The lines of a result in a table of `HEADS`' columns."""
+    """The lines of a result in a table of `COLUMNS`."""
     raise TypeError(f"a {type(result).__name__} can't be told")
 
 
@@ -141,23 +155,56 @@ def _(result: ClassMap) -> list[list[Any]]:
 def predict(config: PredictConfig | str | Path, *, on_event: OnEvent = ignore, **settings: Any) -> PredictResult:
     """Predict every image; one that can't be read has an error in its place.
 
-    Raises ValueError when nothing is named.
+    Raises ValueError when nothing is named, a layout can't hold the results, or a folder would be overwritten.
     """
     config = settle(PredictConfig, config, settings)
     model = load(config.bundle, runtime=config.runtime, threads=config.threads)
+    task, class_names = model.manifest.task, model.manifest.class_names
     paths = find_images(config.images)
-    rows: list[tuple[str, Result | str]] = []
-    for number, (path, result) in enumerate(predict_many(model, paths), start=1):
-        rows.append((str(path), str(result) if isinstance(result, ImageError) else result))
-        if config.draw and not isinstance(result, ImageError):
-            _draw(path, result, Path(config.draw), number)
-        on_event(Event("predict", "progress", path.name, number, len(paths)))
-    return PredictResult(tuple(rows))
+    _check(config, task, paths)
+    rows: list[Answer] = []
+    found = _find(config, model, paths, rows, on_event)
+    if not config.write:
+        deque(found, maxlen=0)
+        return PredictResult(tuple(rows), COLUMNS[task])
+    form, kept = choose_form(config.to, task, len(class_names)), Kept()
+    FORMS[form].write(found, Path(config.write), class_names, kept)
+    objects = "" if task == "segment" else f", {kept.num_objects} objects"
+    notes = [f"{config.write}: {kept.num_images} images{objects}, as {form}: {FORMS[form].help}"]
+    notes += [f"lost: {count} {what}" for what, count in kept.losses.items()]
+    return PredictResult(tuple(rows), COLUMNS[task], tuple(notes))
 
 
-def _draw(path: Path, result: Result, folder: Path, number: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{path.stem}.jpg"
-    if target.exists():
-        target = folder / f"{path.stem}-{number}.jpg"
-    Image.fromarray(draw(result, read_image(path))).save(target, quality=90)
+def _check(config: PredictConfig, task: str, paths: Sequence[Path]) -> None:
+    """Raise ValueError on a setting that can't take effect, and on a folder whose files would be lost."""
+    if config.score_from is not None and (task not in ("detect", "instance") or not 0 <= config.score_from <= 1):
+        raise ValueError(
+            f"score_from={config.score_from}; scores of objects lie in 0..1, and this bundle is for {task}"
+        )
+    if config.draw and any(path.resolve().parent == Path(config.draw).resolve() for path in paths):
+        raise ValueError(f"{config.draw} holds images to look at, which drawn ones could replace; give another folder")
+    if config.to is not None and not config.write:
+        raise ValueError(f"to={config.to!r} is the layout of what is written; name the folder, --write FOLDER")
+    out = Path(config.write)
+    if config.write and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is there and not an empty folder; give a new one, so that nothing is mixed")
+
+
+def _find(
+    config: PredictConfig, model: Model, paths: Sequence[Path], rows: list[Answer], on_event: OnEvent
+) -> Iterator[Found]:
+    """The results one by one, each drawn where that is wanted, and told in `rows`."""
+    names = names_of(paths)
+    results = predict_many(model, paths, score_from=config.score_from)
+    for number, (path, result) in enumerate(results):
+        if isinstance(result, ImageError):
+            rows.append(Answer(str(path), error=str(result)))
+        else:
+            rows.append(Answer(str(path), result.to_dict(), cells_of(result), line_of(result)))
+            if config.draw:
+                picture = Image.fromarray(draw(result, read_image(path)))
+                Path(config.draw).mkdir(parents=True, exist_ok=True)
+                picture.save(Path(config.draw, f"{names[number]}.jpg"), quality=90)
+            if not isinstance(result, Classification):
+                yield Found(path.as_posix(), names[number], result)
+        on_event(Event("predict", "progress", path.name, number + 1, len(paths)))
