@@ -251,9 +251,8 @@ def test_yolo_files_that_do_not_fit(tmp_path, monkeypatch):
     put(tmp_path, "labels/val/d.txt", "")
     dataset = read_dataset(tmp_path)
     assert kinds(dataset) == ["GF601", "GF602"] and len(dataset) == 3, "an unread label is no background"
-    monkeypatch.setattr(
-        yolo, "read_text", lambda path, limit=10: annotations.read_text(path, 30 if path.suffix == ".txt" else 500)
-    )
+    put(tmp_path, "labels/train/b.txt", "0 0.5 0.5 0.1 0.1\n" * 50)
+    monkeypatch.setattr(yolo, "read_text", lambda path: annotations.read_text(path, 500))
     assert any("larger than" in entry.reason for entry in read_dataset(tmp_path).skipped)
 
 
