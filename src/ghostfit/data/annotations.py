@@ -137,7 +137,7 @@ def inside(root: Path, name: str) -> Path | None:
     is_below = "\0" not in joined and os.path.commonpath([os.path.abspath(joined), os.path.abspath(top)]) == (
         os.path.abspath(top)
     )
-    return Path(joined) if is_below else None
+    return Path(root, os.path.relpath(joined, top)) if is_below else None
 
 
 def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:

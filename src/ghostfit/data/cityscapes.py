@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ghostfit.data.annotations import Row, make_dense
 from ghostfit.data.dataset import Dataset, FileSource, Skipped
-from ghostfit.data.folder import FOLDER_SPLITS, walk
+from ghostfit.data.folder import FOLDER_SPLITS, files_below
 from ghostfit.data.label_images import Legend
 from ghostfit.data.targets import ClassMapFile
 from ghostfit.vision.objects import IGNORE
@@ -54,21 +54,21 @@ def read_cityscapes(path: Path) -> Dataset:
     by_id, by_train_id = Legend(classes, {}, len(LABEL_IDS)), Legend.of_values(len(LABEL_IDS))
     skipped: list[Skipped] = []
     rows: list[Row] = []
-    for entry in walk(path / "leftImg8bit", (), set(), skipped):
-        split = FOLDER_SPLITS.get(entry.parts[0].lower(), "")
-        id = "/".join(("leftImg8bit", *entry.parts))
-        if not split or not entry.parts[-1].endswith(IMAGE_END):
+    for file in files_below(path / "leftImg8bit", path, skipped):
+        source, id, parts = FileSource(file), file.relative_to(path).as_posix(), file.relative_to(path).parts[1:]
+        split = FOLDER_SPLITS.get(parts[0].lower(), "")
+        if not split or not file.name.endswith(IMAGE_END):
             skipped.append(Skipped(id, f"not in a folder of a split, or its name does not end with {IMAGE_END}"))
             continue
-        stem = entry.parts[-1].removesuffix(IMAGE_END)
-        labels = [path.joinpath("gtFine", *entry.parts[:-1], stem + end) for end in LABEL_ENDS]
+        stem = file.name.removesuffix(IMAGE_END)
+        labels = [path.joinpath("gtFine", *parts[:-1], stem + end) for end in LABEL_ENDS]
         label = next((file for file in labels if file.is_file()), None)
         if label is None:
             skipped.append(Skipped(id, f"no {stem}{LABEL_ENDS[0]}", "GF601"))
             continue
         legend = by_id if label == labels[0] else by_train_id
-        target = ClassMapFile(FileSource(label), legend, entry.source)
-        rows.append(Row(id, split, entry.source, entry.num_bytes, target=target))
+        target = ClassMapFile(FileSource(label), legend, source)
+        rows.append(Row(id, split, source, file.stat().st_size, target=target))
     if _is_withheld(rows):
         skipped += [Skipped(row.id, "its labels are withheld") for row in rows if row.split == "test"]
         rows = [row for row in rows if row.split != "test"]

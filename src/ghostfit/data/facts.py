@@ -36,7 +36,7 @@ from ghostfit.data.fact_table import (
     save_facts,
 )
 from ghostfit.data.parallel import map_samples
-from ghostfit.vision.prepare import FORMATS, MAX_PIXELS, ImageError, read_image
+from ghostfit.vision.prepare import FORMATS, MAX_PIXELS, ImageError, read_image, reason_of
 
 __all__ = ["OK", "ImageFacts", "measure_images"]
 
@@ -94,7 +94,7 @@ def _measure(sample: Sample) -> tuple[Any, str]:
     except FileNotFoundError:
         problem, reason = MISSING, "no such file"
     except Exception as error:  # noqa: BLE001 - decoders meet damaged data with nearly any exception
-        reason = str(error) or type(error).__name__
+        reason = reason_of(error)
         problem = TRUNCATED if "truncated" in reason or "Truncated" in reason else UNREADABLE
     return _failed(row, problem, reason) if problem else (row, "")
 

@@ -73,8 +73,8 @@ KINDS: Mapping[str, Kind] = {
     "GF101": Kind(
         "error",
         "unreadable images",
-        "The file is damaged, or is no image in spite of its name. It is left out of every split.",
-        "Copy it again from its source, or delete it.",
+        "The file is damaged, no image in spite of its name, or too large to be read. It is left out of every split.",
+        "Copy it again from its source, cut or shrink what is too large, or delete it.",
     ),
     "GF102": Kind(
         "error",

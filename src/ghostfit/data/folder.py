@@ -42,6 +42,13 @@ class Entry:
     num_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class FileEntry(Entry):
+    """One of a folder."""
+
+    source: FileSource
+
+
 def read_folder(path: Path) -> Dataset:
     """The dataset in a folder. Raises ValueError when it holds no images or fewer than two classes."""
     skipped: list[Skipped] = []
@@ -134,7 +141,7 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def walk(folder: Path, parts: tuple[str, ...], seen: set[str], skipped: list[Skipped]) -> Iterator[Entry]:
+def walk(folder: Path, parts: tuple[str, ...], seen: set[str], skipped: list[Skipped]) -> Iterator[FileEntry]:
     """Files below `folder`, whose own parts are `parts`, in the order of their names; each real folder once."""
     real = os.path.realpath(folder)
     if real in seen or len(parts) > MAX_DEPTH:
@@ -157,11 +164,21 @@ def walk(folder: Path, parts: tuple[str, ...], seen: set[str], skipped: list[Ski
             if item.is_dir():
                 yield from walk(Path(item.path), below, seen, skipped)
             elif item.is_file():
-                yield Entry(below, FileSource(Path(item.path)), item.stat().st_size)
+                yield FileEntry(below, FileSource(Path(item.path)), item.stat().st_size)
             else:
                 skipped.append(Skipped("/".join(below), "broken link or special file"))
         except OSError as error:
             skipped.append(Skipped("/".join(below), f"can't be read: {error.strerror}"))
+
+
+def files_below(folder: Path, root: Path, skipped: list[Skipped]) -> Iterator[Path]:
+    """Files below `folder`, in order, for readers that pair them by name; what is passed over is named from `root`."""
+    for entry in walk(folder, folder.relative_to(root).parts, set(), skipped):
+        file = root.joinpath(*entry.parts)
+        if file == entry.source.path:
+            yield file
+        else:
+            skipped.append(Skipped("/".join(entry.parts), "its name is no UTF-8 text; rename it"))
 
 
 def _entry_of(member: zipfile.ZipInfo, archive: Archive, skipped: list[Skipped]) -> Entry | None:

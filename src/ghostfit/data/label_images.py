@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ghostfit.vision.objects import IGNORE
-from ghostfit.vision.prepare import FORMATS, MAX_PIXELS
+from ghostfit.vision.prepare import FORMATS, MAX_PIXELS, reason_of
 
 if TYPE_CHECKING:
     from ghostfit.data.dataset import Source
@@ -104,7 +104,7 @@ def read_values(source: Source, *, colours: bool = False) -> NDArray[np.int64]:
     except FileNotFoundError as error:
         raise LabelError("GF611", "no such file") from error
     except Exception as error:  # decoders meet damaged data with nearly any exception
-        raise LabelError("GF611", f"no readable label image: {error or type(error).__name__}") from error
+        raise LabelError("GF611", f"no readable label image: {reason_of(error)}") from error
 
 
 def read_size_hw(source: Source) -> tuple[int, int]:
@@ -124,7 +124,7 @@ def read_size_hw(source: Source) -> tuple[int, int]:
             turn = int(image.getexif().get(ORIENTATION_TAG, 1)) if is_turned else 1
             return (image.width, image.height) if turn in TURNED else (image.height, image.width)
     except Exception as error:  # as above
-        raise ValueError(f"its image can't be read: {error or type(error).__name__}") from error
+        raise ValueError(f"its image can't be read: {reason_of(error)}") from error
 
 
 def check_size(label_hw: tuple[int, ...], image_hw: tuple[int, int]) -> None:

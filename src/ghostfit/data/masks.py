@@ -12,7 +12,6 @@ Without that file the classes are the values that occur; masks of only 0 and 255
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import numpy as np
 
 from ghostfit.data.annotations import Row, make_dense, read_text
 from ghostfit.data.dataset import Dataset, FileSource, Skipped
-from ghostfit.data.folder import FOLDER_SPLITS, IMAGE_SUFFIXES, walk
+from ghostfit.data.folder import FOLDER_SPLITS, IMAGE_SUFFIXES, files_below
 from ghostfit.data.label_images import MAX_CLASSES, LabelError, Legend, read_values
 from ghostfit.data.targets import ClassMapFile
 from ghostfit.vision.objects import IGNORE
@@ -91,11 +90,11 @@ def read_class_names(file: Path) -> list[tuple[str, tuple[int, int, int] | None]
 
 
 def _files(folder: Path, suffixes: frozenset[str], skipped: list[Skipped]) -> Iterator[Path]:
-    for entry in walk(folder, (), set(), skipped):
-        if os.path.splitext(entry.parts[-1])[1].lower() in suffixes:
-            yield folder.joinpath(*entry.parts)
+    for file in files_below(folder, folder.parent, skipped):
+        if file.suffix.lower() in suffixes:
+            yield file
         else:
-            skipped.append(Skipped(f"{folder.name}/{'/'.join(entry.parts)}", "not a file of images or labels"))
+            skipped.append(Skipped(file.relative_to(folder.parent).as_posix(), "not a file of images or labels"))
 
 
 def _key(file: Path, folder: Path) -> str:

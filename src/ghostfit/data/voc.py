@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 
 from ghostfit.data.annotations import Drawn, Row, inside, make_dense, parse_xml, read_bytes, read_text, settle
 from ghostfit.data.dataset import Dataset, FileSource, Skipped
-from ghostfit.data.folder import FOLDER_SPLITS, IMAGE_SUFFIXES, walk
+from ghostfit.data.folder import FOLDER_SPLITS, IMAGE_SUFFIXES, files_below
 from ghostfit.data.label_images import Legend, read_size_hw
 from ghostfit.data.targets import ClassMapFile
 
@@ -40,8 +40,7 @@ def read_voc(path: Path) -> Dataset:
     """The dataset, of task ``detect``; classes in the order of their names."""
     skipped: list[Skipped] = []
     folder = path / "Annotations" if (path / "Annotations").is_dir() else path
-    entries = [entry for entry in walk(folder, (), set(), skipped) if entry.parts[-1].lower().endswith(".xml")]
-    files = [folder.joinpath(*entry.parts) for entry in entries]
+    files = [file for file in files_below(folder, path, skipped) if file.suffix.lower() == ".xml"]
     split_of = _read_sets(path / "ImageSets" / "Main", skipped)
     found = [item for file in files if (item := _read_annotation(file, path, skipped))]
     _tell_unlisted(split_of, {file.stem for file in files}, skipped)
@@ -69,7 +68,7 @@ def read_voc_masks(path: Path) -> Dataset:
     names, legend = _read_label_map(path / LABEL_MAP)
     split_of = _read_sets(path / "ImageSets" / "Segmentation", skipped)
     folder = path / "SegmentationClass"
-    files = [folder.joinpath(*entry.parts) for entry in walk(folder, (), set(), skipped)]
+    files = list(files_below(folder, path, skipped))
     _tell_unlisted(split_of, {file.stem for file in files}, skipped)
     rows = []
     for file in files:

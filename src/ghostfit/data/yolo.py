@@ -17,7 +17,7 @@ import numpy as np
 
 from ghostfit.data.annotations import Drawn, Row, has_outlines, inside, make_dense, read_text, settle
 from ghostfit.data.dataset import Dataset, FileSource, Skipped
-from ghostfit.data.folder import FOLDER_SPLITS, IMAGE_SUFFIXES, is_ignored, walk
+from ghostfit.data.folder import FOLDER_SPLITS, IMAGE_SUFFIXES, files_below, is_ignored, walk
 from ghostfit.data.outlines import Polygons
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -115,7 +115,7 @@ def _images(settings: Mapping[str, Any], root: Path, skipped: list[Skipped]) -> 
             if place is None:
                 skipped.append(Skipped(str(name), f"{split} of data.yaml is not found below {root}", "GF602"))
                 continue
-            images = _listed_images(place, root, skipped) if place.is_file() else _images_in(place, skipped)
+            images = _listed_images(place, root, skipped) if place.is_file() else _images_in(place, root, skipped)
             for image in images:
                 num_found += 1
                 yield split, image
@@ -126,7 +126,7 @@ def _images(settings: Mapping[str, Any], root: Path, skipped: list[Skipped]) -> 
 
 
 def _images_by_folder(root: Path, skipped: list[Skipped]) -> Iterator[tuple[str, Path]]:
-    for image in _images_in(root / "images" if (root / "images").is_dir() else root, skipped):
+    for image in _images_in(root / "images" if (root / "images").is_dir() else root, root, skipped):
         folders = image.relative_to(root).parts[:-1]
         yield next((FOLDER_SPLITS[part.lower()] for part in folders if part.lower() in FOLDER_SPLITS), "all"), image
 
@@ -144,10 +144,8 @@ def _resolve(name: str, base: str, root: Path) -> Path | None:
     return None
 
 
-def _images_in(folder: Path, skipped: list[Skipped]) -> list[Path]:
-    entries = walk(folder, (), set(), skipped)
-    files = (folder.joinpath(*entry.parts) for entry in entries)
-    return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+def _images_in(folder: Path, root: Path, skipped: list[Skipped]) -> list[Path]:
+    return [file for file in files_below(folder, root, skipped) if file.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def _listed_images(file: Path, root: Path, skipped: list[Skipped]) -> Iterator[Path]:

@@ -85,7 +85,18 @@ def read_image(source: ImageSource, *, in_channels: int = 3) -> np.ndarray:
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not an image of a known format ({', '.join(_known_formats())})") from error
     except Exception as error:  # decoders meet damaged headers with nearly any exception
-        raise ImageError(f"{name}: {str(error) or type(error).__name__}") from error
+        raise ImageError(f"{name}: {reason_of(error)}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Why a decoder gave up, in words for a sentence.
+
+    >>> reason_of(Image.DecompressionBombError("..."))
+    'many more pixels than the 89,478,485 that are read'
+    """
+    if isinstance(error, Image.DecompressionBombError):
+        return f"many more pixels than the {MAX_PIXELS:,} that are read"
+    return str(error).rstrip(".") or type(error).__name__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +221,7 @@ def _decode(image: Image.Image, in_channels: int, name: str) -> np.ndarray:
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     except Exception as error:  # decoders meet damaged data with nearly any exception
-        raise ImageError(f"{name}: {str(error) or type(error).__name__}") from error
+        raise ImageError(f"{name}: {reason_of(error)}") from error
 
 
 def _pixels_of(image: Image.Image, in_channels: int) -> np.ndarray:
