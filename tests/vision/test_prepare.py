@@ -49,6 +49,26 @@ def test_sixteen_bits_keep_their_high_byte():
     np.testing.assert_array_equal(read_image((gray.astype(np.uint16) << 8) + 200)[:, :, 1], gray)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_of_a_range_keep_256_steps(kind):
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)  # 12 bits, as many cameras have
+    prepare = Prepare(size_hw=(64, 64), in_channels=1, mean=(0.0,), std=(1.0,), range_16=(0, 4095))
+    for source in (encode(Image.fromarray(values), kind), values):
+        np.testing.assert_array_equal(prepare.read(source)[:, :, 0], values >> 4)
+        assert len(np.unique(read_image(source))) == 16
+    cut = read_image(values, in_channels=1, range_16=(1000, 1255))[:, :, 0]
+    np.testing.assert_array_equal(cut, np.clip(values.astype(int) - 1000, 0, 255))
+    assert Prepare.from_dict(prepare.to_dict()) == prepare and prepare.to_dict()["range_16"] == [0, 4095]
+    assert "range_16" not in Prepare(size_hw=(64, 64)).to_dict()  # manifests from before it stay as they were
+    np.testing.assert_array_equal(read_image(PHOTO, range_16=(0, 4095)), PHOTO)
+
+
+@pytest.mark.parametrize("range_16", [(5, 5), (9, 3), (-1, 5), (0, 65536), (1, 2, 3)])
+def test_ranges_that_are_none(range_16):
+    with pytest.raises(ValueError, match="wanted two whole numbers"):
+        Prepare(size_hw=(8, 8), range_16=range_16)
+
+
 def test_transparency_lies_over_white():
     clear = np.zeros((4, 4, 4), np.uint8)
     np.testing.assert_array_equal(read_image(clear), np.full((4, 4, 3), 255))

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from ghostfit.data.dataset import ArraySource, Dataset, Sample, Skipped
 from ghostfit.data.parallel import map_samples
 from ghostfit.run import write_atomically
-from ghostfit.vision.prepare import Prepare, read_image
+from ghostfit.vision.prepare import RANGE_16, Prepare
 
 Progress = Callable[[int, int], None]  # images done, images in all
 
@@ -98,7 +98,7 @@ def build_cache(
 
 def _decode(sample: Sample, prepare: Prepare) -> NDArray[np.uint8] | str:
     try:
-        return prepare.resized(read_image(sample.source.read(), in_channels=prepare.in_channels))
+        return prepare.resized(prepare.read(sample.source.read()))
     except (OSError, ValueError) as error:
         return str(error) or type(error).__name__
 
@@ -147,6 +147,8 @@ def _key(dataset: Dataset, prepare: Prepare) -> str:
     rule = {name: getattr(prepare, name) for name in ("size_hw", "resize", "crop_pct", "interpolation", "in_channels")}
     if prepare.resize == "letterbox":
         rule["mean"] = prepare.mean  # the colour of the bars
+    if prepare.range_16 != RANGE_16:  # named only then, so that entries made before it are still found
+        rule["range_16"] = prepare.range_16
     return hashlib.sha256(f"{SCHEMA}{dataset.stamp()}{sorted(rule.items())}".encode()).hexdigest()[:16]
 
 

@@ -33,6 +33,7 @@ ROW = np.dtype(
         ("format", "U8"),  # JPEG, PNG, ...; ARRAY for pixels in memory
         ("orientation", "u1"),  # EXIF; 1 is upright
         ("is_16_bit", "?"),
+        ("range_16", "u2", (2,)),  # of 16-bit gray: the values that all but 1 in 1000 pixels lie above and below
         ("has_alpha", "?"),
         ("is_animated", "?"),
         ("pixel_hash", "u8"),  # of the upright RGB pixels and their size

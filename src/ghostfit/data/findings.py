@@ -120,10 +120,11 @@ KINDS: Mapping[str, Kind] = {
         "Convert them to RGB with a program that knows their profile.",
     ),
     "GF204": Kind(
-        "warning",
+        "info",
         "16-bit images",
-        "Only the high byte of each sample is used; detail in a narrow range of brightness is lost.",
-        "Stretch the range that matters to 8 bits, the same way for every image and on the device.",
+        "256 steps of each sample are used: of gray over the range of values that training images have, which "
+        "the bundle keeps and applies; of colour, its high byte.",
+        "Nothing, if 256 steps show what matters; else stretch it to 8 bits, the same way on the device.",
     ),
     "GF205": Kind(
         "info",

@@ -23,7 +23,7 @@ from ghostfit.runtime.bundle import BundleError, open_bundle
 from ghostfit.runtime.manifest import Manifest
 from ghostfit.runtime.tasks import WAYS
 from ghostfit.vision.placement import Placement
-from ghostfit.vision.prepare import SUFFIXES, ImageError, ImageSource, read_image
+from ghostfit.vision.prepare import SUFFIXES, ImageError, ImageSource
 from ghostfit.vision.results import Result
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Model:
     def read(self, image: ImageSource) -> tuple[np.ndarray, tuple[int, int]]:
         """`image` read and resized, (h, w, C), uint8, and its own height and width. Raises ImageError."""
         prepare = self.manifest.prepare
-        pixels = read_image(image, in_channels=prepare.in_channels)
+        pixels = prepare.read(image)
         return prepare.resized(pixels), (pixels.shape[0], pixels.shape[1])
 
     def results(

@@ -15,7 +15,7 @@ from ghostfit.data.cache import CachedImages, build_cache
 from ghostfit.data.check import check
 from ghostfit.data.dataset import Dataset, Splits
 from ghostfit.data.duplicates import group_duplicates
-from ghostfit.data.facts import OK, ImageFacts, measure_images
+from ghostfit.data.facts import OK, ImageFacts, measure_images, range_16_of
 from ghostfit.data.labels import LabelFacts, measure_labels
 from ghostfit.data.readers import read_dataset
 from ghostfit.data.split import make_splits
@@ -185,7 +185,10 @@ def read_material(
     splits = _known_splits(run, dataset) or make_splits(
         dataset, seed=seed, groups=group_duplicates(facts), exclude=broken
     )
-    prepare = prepare_of(size_hw or natural_size_hw(facts, dataset.task), resize, channels)
+    prepare = dataclasses.replace(
+        prepare_of(size_hw or natural_size_hw(facts, dataset.task), resize, channels),
+        range_16=range_16_of(facts, [*splits.train, *splits.val, *splits.search]),
+    )
     cached, targets = decode(dataset, prepare, on_event)
     material = Material(dataset, splits, cached, prepare, targets)
     if run is not None and not run.is_done("data"):

@@ -22,7 +22,6 @@ from ghostfit.vision.draw import Colour, Mark, draw_marks, paint_classes
 from ghostfit.vision.matching import Match, match_image
 from ghostfit.vision.objects import IGNORE, Objects
 from ghostfit.vision.placement import Placement
-from ghostfit.vision.prepare import read_image
 from ghostfit.vision.results import ClassMap, Detections, Result
 
 if TYPE_CHECKING:
@@ -337,7 +336,7 @@ def _ask(model: Model, sample: Sample) -> tuple[np.ndarray, Any, Result] | None:
     if sample.target is None:
         return None
     try:
-        pixels = read_image(sample.source.read(), in_channels=prepare.in_channels)
+        pixels = prepare.read(sample.source.read())
         label = sample.target.read()
     except (OSError, ValueError):
         return None

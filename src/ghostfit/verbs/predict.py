@@ -202,7 +202,7 @@ def _find(
         else:
             rows.append(Answer(str(path), result.to_dict(), cells_of(result), line_of(result)))
             if config.draw:
-                picture = Image.fromarray(draw(result, read_image(path)))
+                picture = Image.fromarray(draw(result, read_image(path, range_16=model.manifest.prepare.range_16)))
                 Path(config.draw).mkdir(parents=True, exist_ok=True)
                 picture.save(Path(config.draw, f"{names[number]}.jpg"), quality=90)
             if not isinstance(result, Classification):

@@ -37,6 +37,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 MAX_PIXELS = 89_478_485  # Pillow's own bound against decompression bombs: 256 MiB of RGB
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's reference weights, and nearly all of timm's
 IMAGENET_STD = (0.229, 0.224, 0.225)
+RANGE_16 = (0, 65535)  # all that 16 bits hold: 8 bits are then their high byte
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _ORIENTATION_TAG = 0x0112
@@ -55,31 +56,32 @@ class ImageError(ValueError):
     """An image that can't be read, with the reason: missing, corrupt, truncated, of unknown format or too large."""
 
 
-def read_image(source: ImageSource, *, in_channels: int = 3) -> np.ndarray:
+def read_image(source: ImageSource, *, in_channels: int = 3, range_16: tuple[int, int] = RANGE_16) -> np.ndarray:
     """The upright pixels of an image: (H, W, in_channels), uint8; RGB for 3 channels, luma for 1.
 
-    EXIF rotation is applied. Gray, palette and CMYK become RGB; 16-bit samples keep their high byte; transparency is
-    laid over white, since the colour hidden under it is arbitrary; of an animation the first frame is taken. Arrays
-    are (H, W) or (H, W, C) of uint8, uint16 or bool; other channel counts than 1 and 3 come only from arrays that
-    have that many. Raises ImageError when the pixels can't be had, or are more than `MAX_PIXELS`.
+    EXIF rotation is applied. Gray, palette and CMYK become RGB; of 16-bit gray the values `range_16`, both included,
+    become 0..255 in equal steps, those outside its ends; 16-bit colour keeps its high byte; transparency is laid over
+    white, since the colour hidden under it is arbitrary; of an animation the first frame is taken. Arrays are (H, W) or
+    (H, W, C) of uint8, uint16 or bool; other channel counts than 1 and 3 come only from arrays that have that many.
+    Raises ImageError when the pixels can't be had, or are more than `MAX_PIXELS`.
 
     >>> read_image(np.zeros((4, 6), np.uint8)).shape
     (4, 6, 3)
     """
     if isinstance(source, np.ndarray):
-        pixels = _eight_bit(source)
+        pixels = _eight_bit(source, range_16)
         if pixels.ndim == 3 and pixels.shape[2] == in_channels:
             return np.ascontiguousarray(pixels)
-        return _pixels_of(_image_of(pixels), in_channels)
+        return _pixels_of(_image_of(pixels), in_channels, range_16)
     if isinstance(source, Image.Image):
-        return _decode(source, in_channels, "image")
+        return _decode(source, in_channels, range_16, "image")
     name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise ImageError(f"{name}: no such file")
     stream = io.BytesIO(source) if isinstance(source, bytes) else Path(source)
     try:
         with Image.open(stream, formats=_known_formats()) as image:
-            return _decode(image, in_channels, name)
+            return _decode(image, in_channels, range_16, name)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -105,7 +107,8 @@ class Prepare:
 
     `resize` is the rule: "squash" resizes to `size_hw` whatever the shape; "crop" resizes until `size_hw` /
     `crop_pct` is covered and takes the centre (timm's and torchvision's evaluation); "letterbox" keeps all of the
-    image and its shape, with bars of the mean colour. `mean` and `std` are of values 0..1, one a channel.
+    image and its shape, with bars of the mean colour. `mean` and `std` are of values 0..1, one a channel. `range_16`
+    are the values of 16-bit gray that become 0 and 255, see `read_image`.
     """
 
     size_hw: tuple[int, int]
@@ -115,6 +118,7 @@ class Prepare:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     in_channels: int = 3
+    range_16: tuple[int, int] = RANGE_16
 
     def __post_init__(self) -> None:
         _check(self)
@@ -122,6 +126,10 @@ class Prepare:
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Input for the network, (C, H, W), float32, of an `image` (H, W, C), uint8, of any size."""
         return self.normalised(self.resized(image))
+
+    def read(self, source: ImageSource) -> np.ndarray:
+        """The upright pixels of an image as `read_image` gives them for this input. Raises ImageError."""
+        return read_image(source, in_channels=self.in_channels, range_16=self.range_16)
 
     def resized(self, image: np.ndarray) -> np.ndarray:
         """`image` (H, W, C), uint8, at `size_hw` by the resize rule: (h, w, C), uint8."""
@@ -159,8 +167,9 @@ class Prepare:
         return values
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dict ready for JSON."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        """Plain dict ready for JSON; `range_16` only where it is not the usual."""
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return {name: value for name, value in values.items() if name != "range_16" or self.range_16 != RANGE_16}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Prepare:
@@ -210,21 +219,21 @@ def prepare_batch(images: Sequence[np.ndarray], prepare: Prepare) -> np.ndarray:
     return prepare.normalised(np.stack([prepare.resized(image) for image in images]))
 
 
-def _decode(image: Image.Image, in_channels: int, name: str) -> np.ndarray:
+def _decode(image: Image.Image, in_channels: int, range_16: tuple[int, int], name: str) -> np.ndarray:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(f"{name}: {width} x {height} pixels; at most {MAX_PIXELS:,} are read")
     try:
         image.load()
         turn = _TURNS.get(_orientation(image))
-        return _pixels_of(image.transpose(turn) if turn is not None else image, in_channels)
+        return _pixels_of(image.transpose(turn) if turn is not None else image, in_channels, range_16)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     except Exception as error:  # decoders meet damaged data with nearly any exception
         raise ImageError(f"{name}: {reason_of(error)}") from error
 
 
-def _pixels_of(image: Image.Image, in_channels: int) -> np.ndarray:
+def _pixels_of(image: Image.Image, in_channels: int, range_16: tuple[int, int]) -> np.ndarray:
     if in_channels not in (1, 3):
         raise ImageError(
             f"{in_channels} channels wanted from an image of mode {image.mode}; give an array of that many"
@@ -234,7 +243,7 @@ def _pixels_of(image: Image.Image, in_channels: int) -> np.ndarray:
     if image.mode == "F":
         raise ImageError("floating-point samples have no agreed range; save the image with 8 or 16 bits a sample")
     if image.mode.startswith("I"):  # 16 bits, in one of several wrappings
-        image = _image_of(_eight_bit(np.clip(np.asarray(image), 0, 65535).astype(np.uint16)))
+        image = _image_of(_eight_bit(np.clip(np.asarray(image), *RANGE_16).astype(np.uint16), range_16))
     if image.has_transparency_data:
         colours = image.convert("RGBA")
         white = Image.new("RGBA", colours.size, "white")
@@ -251,8 +260,8 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _eight_bit(pixels: np.ndarray) -> np.ndarray:
-    """uint8 of uint8, of uint16 (its high byte) or of bool (0 and 255)."""
+def _eight_bit(pixels: np.ndarray, range_16: tuple[int, int]) -> np.ndarray:
+    """uint8 of uint8, of uint16 (256 steps of `range_16`) or of bool (0 and 255)."""
     if pixels.ndim not in (2, 3) or 0 in pixels.shape:
         raise ImageError(f"array of shape {pixels.shape}; an image is (height, width) or (height, width, channels)")
     if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
@@ -260,7 +269,10 @@ def _eight_bit(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return pixels
     if pixels.dtype == np.uint16:
-        return (pixels >> 8).astype(np.uint8)
+        low, high = range_16
+        steps = np.clip((np.arange(RANGE_16[1] + 1) - low) * 256 // (high - low + 1), 0, 255).astype(np.uint8)
+        eight: np.ndarray = steps[pixels]
+        return eight
     if pixels.dtype == np.bool_:
         return pixels.astype(np.uint8) * np.uint8(255)
     raise ImageError(
@@ -316,5 +328,8 @@ def _check(prepare: Prepare) -> None:
             f"{len(prepare.mean)} means and {len(prepare.std)} deviations for {prepare.in_channels} channels; "
             "give one a channel"
         )
+    ends = [operator.index(end) for end in prepare.range_16]
+    if len(ends) != 2 or not 0 <= ends[0] < ends[1] <= RANGE_16[1]:
+        raise ValueError(f"range_16={prepare.range_16}; wanted two whole numbers, the first smaller, within {RANGE_16}")
     if not all(math.isfinite(value) for value in (*prepare.mean, *prepare.std)) or min(prepare.std) <= 0:
         raise ValueError(f"mean={prepare.mean}, std={prepare.std}; all must be finite and deviations above zero")
