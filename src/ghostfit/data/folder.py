@@ -49,6 +49,13 @@ class FileEntry(Entry):
     source: FileSource
 
 
+@dataclass(frozen=True, slots=True)
+class ZipEntry(Entry):
+    """One of a zip."""
+
+    source: ZipSource
+
+
 def read_folder(path: Path) -> Dataset:
     """The dataset in a folder. Raises ValueError when it holds no images or fewer than two classes."""
     skipped: list[Skipped] = []
@@ -60,6 +67,12 @@ def read_zip(path: Path) -> Dataset:
     """The dataset in a zip of such a folder. Raises ValueError when it is damaged, empty or has fewer than two
     classes."""
     skipped: list[Skipped] = []
+    entries = list_zip(path, skipped)
+    return label_by_folder(entries, skipped, name=path.stem, root=str(path))
+
+
+def list_zip(path: Path, skipped: list[Skipped]) -> list[ZipEntry]:
+    """The files of a zip that may be read. Raises ValueError when it is damaged, or lists too many."""
     archive = Archive(path)
     try:
         with zipfile.ZipFile(path) as file:
@@ -68,8 +81,7 @@ def read_zip(path: Path) -> Dataset:
         raise ValueError(f"{path} is no readable zip file ({error}); copy or download it again") from error
     if len(members) > MAX_MEMBERS:
         raise ValueError(f"{path} lists {len(members)} members; at most {MAX_MEMBERS} are read")
-    entries = [entry for member in members if (entry := _entry_of(member, archive, skipped))]
-    return label_by_folder(entries, skipped, name=path.stem, root=str(path))
+    return [entry for member in members if (entry := _entry_of(member, archive, skipped))]
 
 
 def label_by_folder(entries: Sequence[Entry], skipped: list[Skipped], *, name: str, root: str) -> Dataset:
@@ -181,7 +193,7 @@ def files_below(folder: Path, root: Path, skipped: list[Skipped]) -> Iterator[Pa
             skipped.append(Skipped("/".join(entry.parts), "its name is no UTF-8 text; rename it"))
 
 
-def _entry_of(member: zipfile.ZipInfo, archive: Archive, skipped: list[Skipped]) -> Entry | None:
+def _entry_of(member: zipfile.ZipInfo, archive: Archive, skipped: list[Skipped]) -> ZipEntry | None:
     if member.is_dir():
         return None
     name = _member_name(member)
@@ -202,7 +214,7 @@ def _entry_of(member: zipfile.ZipInfo, archive: Archive, skipped: list[Skipped])
     if reason:
         skipped.append(Skipped(name, reason))
         return None
-    return Entry(parts, ZipSource(archive, member), member.file_size)
+    return ZipEntry(parts, ZipSource(archive, member), member.file_size)
 
 
 def _member_name(member: zipfile.ZipInfo) -> str:

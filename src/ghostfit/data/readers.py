@@ -17,13 +17,14 @@ import numpy as np
 from ghostfit.data.cifar import is_cifar, read_cifar
 from ghostfit.data.cityscapes import is_cityscapes, read_cityscapes
 from ghostfit.data.coco import is_coco, read_coco
-from ghostfit.data.dataset import ArraySource, Dataset, Sample
+from ghostfit.data.dataset import ArraySource, Dataset, Sample, Skipped
 from ghostfit.data.demo import DEMO, read_demo
 from ghostfit.data.folder import read_folder, read_zip
 from ghostfit.data.instances import is_instances, read_instances
 from ghostfit.data.masks import is_masks, read_masks
 from ghostfit.data.table import read_csv
 from ghostfit.data.targets import without_masks
+from ghostfit.data.unpacked import unpack
 from ghostfit.data.voc import has_voc_masks, is_voc, read_voc, read_voc_masks
 from ghostfit.data.yolo import is_yolo, read_yolo
 
@@ -57,6 +58,9 @@ def read_dataset(path: str | Path, *, format: str | None = None, task: str | Non
         raise ValueError(f"task={task!r}; allowed: {', '.join(TASKS)}")
     if name not in BUILT_IN and not place.exists() and str(path) not in BUILT_IN.values():
         raise ValueError(f"{path} does not exist; give a folder, a .zip, a .csv, {DEMO} or digits")
+    unpacked: list[Skipped] = []
+    if READERS["zip"].accepts(place) and (name in DENSE or not name):
+        place = unpack(place, lambda folder: bool(name) or _is_dense(folder), unpacked) or place
     found = [name] if name else [key for key, reader in READERS.items() if reader.accepts(place)]
     if not found:
         raise ValueError(
@@ -67,7 +71,19 @@ def read_dataset(path: str | Path, *, format: str | None = None, task: str | Non
         dataset = READERS[name].read(place, **options)
     except OSError as error:
         raise ValueError(f"{path} can't be read as {name}: {error}") from error
+    except ValueError as error:
+        if READERS[name].accepts(place):
+            raise
+        raise ValueError(f"{error}; {name} is {READERS[name].help}") from error
+    if place != Path(path):
+        skipped = tuple(sorted((*dataset.skipped, *unpacked), key=lambda entry: entry.id))
+        dataset = replace(dataset, name=Path(path).stem, root=str(path), skipped=skipped)
     return dataset if task is None else _narrow(dataset, task, name)
+
+
+def _is_dense(place: Path) -> bool:
+    """Whether a folder is of a layout for objects or pixels."""
+    return any(READERS[name].accepts(place) for name in DENSE)
 
 
 def _parse_format(format: str | None) -> tuple[str, dict[str, str]]:
@@ -142,7 +158,7 @@ READERS: Mapping[str, Reader] = {
     "zip": Reader(
         lambda path: path.is_file() and (path.suffix.lower() == ".zip" or zipfile.is_zipfile(path)),
         read_zip,
-        "a .zip of a folder for each class",
+        "a .zip of a folder for each class, or of one of the layouts below",
     ),
     "coco": Reader(
         is_coco,
@@ -162,3 +178,4 @@ READERS: Mapping[str, Reader] = {
         Path.is_dir, read_folder, "a folder with a folder for each class, or train/ val/ test/ of them"
     ),
 }
+DENSE = [name for name, reader in READERS.items() if "classify" not in reader.tasks and name not in BUILT_IN]
