@@ -62,11 +62,7 @@ class Model:
         self, images: Sequence[tuple[np.ndarray, tuple[int, int]]], *, score_from: float | None = None
     ) -> list[Result]:
         """Results of images as `read` gives them; objects from the score `score_from` on (default: the bundle's)."""
-        if not len(images):
-            return []
-        outputs = self.raw([pixels for pixels, _ in images])
-        placements = [self.manifest.prepare.placement(size_hw) for _, size_hw in images]
-        return WAYS[self.manifest.task].decode(self.manifest, outputs, placements, score_from)
+        return [*_results_one_by_one(self, images, score_from)]
 
     def raw(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Raw outputs by name, (N, ...), float32, of at least one of `images` (h, w, C), uint8, as `pixels` gives."""
@@ -185,10 +181,22 @@ def _predict_paths(
             following = next(waiting, [])
             coming = [pool.submit(read, path) for path in following]
             readable = [image for image in images if not isinstance(image, ImageError)]
-            results = iter(model.results(readable, score_from=score_from))
+            results = _results_one_by_one(model, readable, score_from)
             for path, image in zip(chunk, images, strict=True):
                 yield path, image if isinstance(image, ImageError) else next(results)
             chunk = following
+
+
+def _results_one_by_one(
+    model: Model, images: Sequence[tuple[np.ndarray, tuple[int, int]]], score_from: float | None
+) -> Iterator[Result]:
+    """The results of one batch, decoded when they are asked for: 100 masks of a photograph fill a gigabyte."""
+    if not len(images):
+        return
+    manifest, outputs = model.manifest, model.raw([pixels for pixels, _ in images])
+    for number, (_, size_hw) in enumerate(images):
+        one = {name: values[number : number + 1] for name, values in outputs.items()}
+        yield WAYS[manifest.task].decode(manifest, one, [manifest.prepare.placement(size_hw)], score_from)[0]
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
