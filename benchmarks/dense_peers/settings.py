@@ -35,16 +35,17 @@ class Setting:
         return {"detect": "mAP 50-95 of boxes", "instance": "mAP 50-95 of masks", "segment": "mIoU"}[self.task]
 
 
-# Epochs: what a peer's training gets through in about 25 minutes of one core (AMD EPYC). The largest limit is about the
-# latency of the peers there.
+# Epochs: what a peer's training gets through in 15 to 25 minutes of one core (AMD EPYC). The limits are
+# about the latency of the peers there, and a half or a quarter of it.
 SETTINGS = {
     "bccd": Setting(
         "bccd",
         "detect",
         (320, 320),
-        100,
-        50,
-        (2.0, 4.0, 7.0),
+        60,
+        30,
+        (2.0, 3.5),
+        evaluations=32,
         yolos=("yolo11n", "yolo26n"),
         exports=("320x320", "256x320"),
     ),

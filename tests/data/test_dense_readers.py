@@ -252,7 +252,7 @@ def test_yolo_files_that_do_not_fit(tmp_path, monkeypatch):
     dataset = read_dataset(tmp_path)
     assert kinds(dataset) == ["GF601", "GF602"] and len(dataset) == 3, "an unread label is no background"
     put(tmp_path, "labels/train/b.txt", "0 0.5 0.5 0.1 0.1\n" * 50)
-    monkeypatch.setattr(yolo, "read_text", lambda path: annotations.read_text(path, 500))
+    monkeypatch.setattr(yolo, "read_text", lambda path, limit=0: annotations.read_text(path, 500))
     assert any("larger than" in entry.reason for entry in read_dataset(tmp_path).skipped)
 
 

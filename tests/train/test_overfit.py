@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from shapes import NUM_CLASSES, Shapes
 
 from ghostfit.arch import Dense
 from ghostfit.nn.build import build
@@ -11,8 +12,6 @@ from ghostfit.search.start import conv_start
 from ghostfit.train.config import TrainConfig
 from ghostfit.train.fit import fit
 from ghostfit.train.tasks import make_task
-
-from .shapes import NUM_CLASSES, Shapes
 
 SIZE, STEPS = 96, 300
 

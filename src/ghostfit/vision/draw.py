@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -19,6 +20,8 @@ from ghostfit.vision.objects import IGNORE
 from ghostfit.vision.results import Classification, ClassMap, Detections
 
 Colour = tuple[int, int, int]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+Font: TypeAlias = "ImageFont.FreeTypeFont | ImageFont.ImageFont"
 
 SURE = (22, 101, 52)
 UNSURE = (146, 64, 14)
@@ -40,14 +43,19 @@ def _(result: Classification, image: np.ndarray) -> np.ndarray:
 
 @draw.register
 def _(result: Detections, image: np.ndarray) -> np.ndarray:
-    """Objects in their class's colour, with label and score; the best are drawn last and cover the others."""
+    """Objects in their class's colour, with label and score; the best are drawn last and cover the others.
+
+    Objects with masks of an only class are told apart by colour, and by score alone.
+    """
     line = max(1, min(image.shape[:2]) // 200)
+    is_numbered = len(result.class_names) == 1 and result.masks is not None
     marks = []
     for number in range(len(result) - 1, -1, -1):
         class_id = int(result.class_ids[number])
-        text = f"{result.class_names[class_id]} {result.scores[number]:.2f}"
+        name = "" if is_numbered else f"{result.class_names[class_id]} "
+        colour = colour_of_class(number % len(COLOURS) if is_numbered else class_id)
         mask = None if result.masks is None else result.masks[number]
-        marks.append(Mark(result.boxes_xyxy[number].tolist(), colour_of_class(class_id), text, mask, line))
+        marks.append(Mark(result.boxes_xyxy[number].tolist(), colour, f"{name}{result.scores[number]:.2f}", mask, line))
     return draw_marks(image, marks)
 
 
@@ -81,7 +89,10 @@ class Mark:
 
 
 def draw_marks(image: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
-    """A copy of `image` (H, W, 1 or 3), uint8, with objects on it, (H, W, 3): masks, then boxes, later ones on top."""
+    """A copy of `image` (H, W, 1 or 3), uint8, with objects on it, (H, W, 3): masks, boxes, words, later ones on top.
+
+    Words that would cover those of a later object, or the middle of another, are left out.
+    """
     pixels = _rgb(image).astype(np.float32)
     for mark in marks:
         if mark.mask is not None:
@@ -93,8 +104,16 @@ def draw_marks(image: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
         left, top, right, bottom = (float(edge) for edge in mark.box_xyxy)
         corners = (left, top, max(left, right - 1), max(top, bottom - 1))
         pen.rectangle(corners, outline=mark.colour, width=mark.line)
-        if mark.text:
-            _label(pen, font, mark.text, (left, top), mark.colour, canvas.size)
+    middles = [((mark.box_xyxy[0] + mark.box_xyxy[2]) / 2, (mark.box_xyxy[1] + mark.box_xyxy[3]) / 2) for mark in marks]
+    taken: list[Box] = []
+    for number in range(len(marks) - 1, -1, -1):
+        mark, others = marks[number], middles[:number] + middles[number + 1 :]
+        if not mark.text:
+            continue
+        place = _place_of_label(pen, font, mark, canvas.size)
+        if not any(_is_inside(point, place) for point in others) and not any(_do_meet(place, other) for other in taken):
+            taken.append(place)
+            _write_label(pen, font, mark, place)
     return np.array(canvas)
 
 
@@ -144,19 +163,29 @@ def _tint(pixels: np.ndarray, mask: np.ndarray, colour: Colour) -> None:
     pixels[mask] = (1 - COVER) * pixels[mask] + COVER * np.array(colour, np.float32)
 
 
-def _label(
-    pen: ImageDraw.ImageDraw,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    text: str,
-    corner: tuple[float, float],
-    colour: Colour,
-    size: tuple[int, int],
-) -> None:
-    """Text on its colour above a box, or inside it where there is no room above; never beyond the image."""
-    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+def _place_of_label(pen: ImageDraw.ImageDraw, font: Font, mark: Mark, size_wh: tuple[int, int]) -> Box:
+    """Left, top, right, bottom of the words above a box, or inside it where there is no room above; never beyond the
+    image."""
+    left, top, right, bottom = pen.textbbox((0, 0), mark.text, font=font)
     width, height = right - left + 4, bottom - top + 4
-    x = max(0.0, min(corner[0], size[0] - width))
-    y = corner[1] - height if corner[1] >= height else max(0.0, min(corner[1], size[1] - height))
-    dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 140
-    pen.rectangle((x, y, x + width, y + height), fill=colour)
-    pen.text((x + 2 - left, y + 2 - top), text, fill="white" if dark else "black", font=font)
+    x = max(0.0, min(float(mark.box_xyxy[0]), size_wh[0] - width))
+    edge = float(mark.box_xyxy[1])
+    y = edge - height if edge >= height else max(0.0, min(edge, size_wh[1] - height))
+    return x, y, x + width, y + height
+
+
+def _write_label(pen: ImageDraw.ImageDraw, font: Font, mark: Mark, place: Box) -> None:
+    """Words on the colour of their object."""
+    left, top, _, _ = pen.textbbox((0, 0), mark.text, font=font)
+    is_dark = 0.299 * mark.colour[0] + 0.587 * mark.colour[1] + 0.114 * mark.colour[2] < 140
+    pen.rectangle(place, fill=mark.colour)
+    fill = "white" if is_dark else "black"
+    pen.text((place[0] + 2 - left, place[1] + 2 - top), mark.text, fill=fill, font=font)
+
+
+def _is_inside(point: tuple[float, float], box: Box) -> bool:
+    return box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3]
+
+
+def _do_meet(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

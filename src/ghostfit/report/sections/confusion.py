@@ -157,7 +157,9 @@ def _pairs(matrix: Sequence[Sequence[int]], names: Sequence[str], reading: _Read
         for share, number, i, j in shares[:PAIRS_SHOWN]
     ]
     heads = ("shown", "taken for", reading.counts, "of its class")
-    return tag("div", heading("Commonest mistakes"), table(heads, rows, num_text=2))
+    return tag(
+        "div", heading("Commonest mix-ups" if reading.rest else "Commonest mistakes"), table(heads, rows, num_text=2)
+    )
 
 
 def _classes(rows: Sequence[dict[str, Any]]) -> list[Markup]:

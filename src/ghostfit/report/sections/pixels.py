@@ -22,7 +22,7 @@ def pixels(run: RunData) -> Section:
     lead = (
         "IoU: the pixels that truth and answer share, of those that either gives to the class; mIoU is its mean over "
         "the classes. Dice: the same, with the shared pixels counted twice. Boundary F: how many boundary pixels lie "
-        "within 0.75% of the image's diagonal of a true one, and the other way round."
+        "within 0.75% of the image's diagonal of a true one, and the other way round. The bars are the IoU."
     )
     parts = [intro(lead), facts(_figures(run.test))]
     if rows:
