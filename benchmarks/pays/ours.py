@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from ghostfit.arch import Arch
+from ghostfit.counting import count
 from ghostfit.data.loader import KeptBatches
 from ghostfit.nn.build import Network, build
 from ghostfit.nn.sharing import Supernet
@@ -30,6 +32,9 @@ from ghostfit.verbs.latencies import latency_store
 from ghostfit.verbs.outset import make_outset
 from ghostfit.verbs.search import save_store
 from pays.settings import Setting, accuracy, material_of, recipe, train
+
+NUM_EVIDENCE = 48  # networks of the trained store that are scored to tell where the studies begin
+NUM_SPREAD = 1000  # networks drawn, of which those that are ranked are chosen by their cost
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,9 @@ class Ours:
         return Evaluator(supernet, calibration, judged, Classify(), self.latencies())
 
     def train_store(self) -> dict[str, Any]:
-        """The sandwich over a space that shrinks; returns what to record."""
+        """One random network a step, small images first, then evidence for all studies; returns what to record."""
         supernet = self.store().train()
-        limits = Limits(latency_ms=max(self.setting.limits_ms))
-        task = Sandwich(self.space(), shrink=Shrinker(self.evaluator(supernet), limits, self.run, num_networks=24))
+        task = Sandwich(self.space(), rule="single")
         batches = material_of(self.setting, self.data).training(
             ["train"], batch_size=self.setting.batch_size, augment="light", flip=True, seed=0
         )
@@ -99,9 +103,15 @@ class Ours:
             if record.kind == "step":
                 print(f"  {record.values['progress']:.2f} loss {record.values['loss']:.3f}", flush=True)
         save_store(supernet, self.folder / "supernet.safetensors")
-        (self.folder / "space_final.json").write_text(json.dumps(task.space.to_dict()))
-        largest = self.space().largest()
-        return {"images": self.setting.store_images, "largest": largest.id, "open_genes": len(task.space.open_genes())}
+        return {"images": self.setting.store_images, "open_genes": len(self.gather().open_genes())}
+
+    def gather(self) -> Space:
+        """The space that the studies search: without the choices that networks of the trained store rule out."""
+        limits = Limits(latency_ms=max(self.setting.limits_ms))
+        shrinker = Shrinker(self.evaluator(self.store()), limits, self.run, num_networks=NUM_EVIDENCE)
+        space = shrinker(self.space(), 0)
+        (self.folder / "space_final.json").write_text(json.dumps(space.to_dict()))
+        return space
 
     def search(self, limit_ms: float, origin: str) -> dict[str, Any]:
         """A study at one limit; `origin` is nsga2, random, params or macs. Returns the network it chooses."""
@@ -143,7 +153,7 @@ class Ours:
     def rank(self) -> dict[str, Any]:
         """Inherited accuracy against that of standalone training, over networks spread over the space."""
         judge = self.evaluator(self.store())
-        archs = balanced_sample(self.space(), self.setting.num_ranked, random.Random(7))
+        archs = spread(self.space(), self.setting.num_ranked, random.Random(7))
         rows = []
         for arch in archs:
             inherited = judge.score(arch)
@@ -152,6 +162,22 @@ class Ours:
             rows.append({"arch_id": arch.id, "inherited": inherited.metric, "loss": inherited.loss, "alone": found})
             print(f"  {rows[-1]}", flush=True)
         return {"rows": rows, "tau": kendall([r["inherited"] for r in rows], [r["alone"] for r in rows])}
+
+
+def spread(space: Space, num: int, rng: random.Random) -> list[Arch]:
+    """Networks at equal steps of the logarithm of their MACs, from nearly the cheapest of the space to the dearest.
+
+    Independent draws of all genes would give networks of middling cost only.
+    """
+    drawn = sorted(balanced_sample(space, NUM_SPREAD, rng), key=lambda arch: count(arch).macs)
+    costs = [math.log(count(arch).macs) for arch in drawn]
+    wanted = [costs[0] + (costs[-1] - costs[0]) * step / (num - 1) for step in range(num)]
+    chosen: dict[str, Arch] = {}
+    for level in wanted:
+        left = [pair for pair in zip(costs, drawn, strict=True) if pair[1].id not in chosen]
+        arch = min(left, key=lambda pair: abs(pair[0] - level))[1]
+        chosen[arch.id] = arch
+    return list(chosen.values())
 
 
 def kendall(first: list[float], second: list[float]) -> float:

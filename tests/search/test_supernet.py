@@ -128,3 +128,32 @@ def test_a_dense_sandwich_teaches_subnets_of_every_size(name: str) -> None:
     assert space.smallest().size_hw == (48, 48) and "distill_loss" in values
     assert sandwich.metric == task.metric != "val_accuracy"
     assert all(bool(p.grad.isfinite().all()) for p in supernet.parameters() if p.grad is not None)
+
+
+def test_by_the_single_rule_one_network_learns_from_labels_and_images_grow() -> None:
+    space = small_space()
+    task = Sandwich(space, rule="single")
+    sizes = {}
+    for progress in (0.0, 0.6, 0.9):
+        task.progress = progress
+        sizes[progress] = {task._early(arch).size_hw[0] for arch in (space.largest(), space.smallest())}
+    assert max(sizes[0.0]) == 16 and max(sizes[0.6]) == 24 and max(sizes[0.9]) == space.largest().size_hw[0]
+    supernet, x, y = Supernet(space), torch.randn(4, 3, 32, 32), torch.arange(4)
+    random.seed(1)
+    values = task.train_step(supernet, x, y)
+    random.seed(1)
+    arch = space.sample(random.Random(random.getrandbits(64)))
+    assert set(values) == {"loss"}
+    untouched = [name for name, p in supernet.named_parameters() if p.grad is None or not p.grad.any()]
+    taken = Supernet(space)
+    taken(resize_to(x, arch), arch).sum().backward()
+    assert untouched and {n for n, p in taken.named_parameters() if p.grad is None} <= set(untouched)
+
+
+def test_the_single_rule_is_for_classification() -> None:
+    space = dense_space("segment")
+    task = learner_of(Supernet(space), space, TrainConfig(), [])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="classification only"):
+        Sandwich(space, rule="single", task=task)
+    with pytest.raises(ValueError, match="allowed: sandwich, single"):
+        Sandwich(small_space(), rule="double")

@@ -4,6 +4,10 @@ Each step trains the largest network of the current space on the labels, then th
 largest one's outputs (BigNAS, arXiv 2003.11142); what loss and distillation are is the inner task's. Genes open up one
 group after another (Once-for-all, arXiv 1908.09791); once all are open, choices that the evidence rules out are dropped
 (`ghostfit.search.shrink`), each with its reason.
+
+By the rule ``single`` each step trains one random network of the whole space on the labels instead (arXiv 1904.00420),
+on small images first (progressive resizing, arXiv 2104.00298). Where a store has minutes and not hours that is worth
+more: the largest network alone takes most of a sandwich's time (measured, docs/LOG.md, 2026-11-26).
 """
 
 from __future__ import annotations
@@ -37,6 +41,10 @@ OPENING: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.30, ("out", "mid", "conv", "hidden", "size", "stride")),
 )
 SHRINKING = (0.55, 0.8)
+# By the rule ``single``: up to this share of the training, images are at most so large, as a share of the largest size.
+EARLY_SIZES = ((0.5, 0.5), (0.8, 0.75))
+LEAST_EARLY = 16  # pixels: smaller ones have nothing left after three strides
+RULES = ("sandwich", "single")
 
 Shrink = Callable[[Space, int], Space]
 
@@ -46,7 +54,8 @@ class Sandwich:
     """The supernet's task for the training loop: a `Task` with state.
 
     `task` has the losses; see `learner_of` for tasks other than classification. `shrink` is called at each share of
-    `SHRINKING` with the space and the number of the phase and returns the smaller space.
+    `SHRINKING` with the space and the number of the phase and returns the smaller space. The rule ``single`` is for
+    classification, whose labels fit images of any size. Raises ValueError for an unknown rule, or one unfit for `task`.
     """
 
     space: Space
@@ -56,9 +65,14 @@ class Sandwich:
     drop_path: float = 0.0
     evaluator: Evaluator | None = None
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+    rule: str = "sandwich"
     progress: float = 0.0
     shrunk: int = 0
     _opened: dict[tuple[str, int], Space] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES or (self.rule == "single" and not isinstance(self.task, Classify)):
+            raise ValueError(f"rule={self.rule!r}; allowed: {', '.join(RULES)}, the second for classification only")
 
     @property
     def metric(self) -> str:
@@ -80,6 +94,8 @@ class Sandwich:
     def train_step(self, network: nn.Module, x: Tensor, y: Any) -> Mapping[str, Tensor]:
         """One sandwich: x (B, C, H, W) and its labels y at the largest input size."""
         assert isinstance(network, Supernet)
+        if self.rule == "single":
+            return self._train_one(network, x, y)
         space = self.current()
         largest, *others = self._sample(space)
         with self.autocast():
@@ -95,6 +111,24 @@ class Sandwich:
             distilled.backward()  # type: ignore[no-untyped-call]
             values["distill_loss"] = distilled.detach()
         return values
+
+    def _train_one(self, network: Supernet, x: Tensor, y: Any) -> Mapping[str, Tensor]:
+        arch = self._early(self.space.sample(random.Random(random.getrandbits(64))))
+        with self.autocast():
+            outputs = network(resize_to(x, arch), arch, drop_path=self.drop_path)
+        losses = self.task.loss(outputs, y)
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _early(self, arch: Arch) -> Arch:
+        """`arch` at the input size of this progress."""
+        share = next((share for until, share in EARLY_SIZES if self.progress < until), 1.0)
+        largest = self.space.template.size_hw
+        height, width = (
+            min(side, max(LEAST_EARLY, int(share * most / 8 + 0.5) * 8))
+            for side, most in zip(arch.size_hw, largest, strict=True)
+        )
+        return arch if (height, width) == arch.size_hw else arch.replace(size_hw=(height, width))
 
     def evaluate(self, network: nn.Module, batches: Loader) -> dict[str, float]:
         """Means of the largest and the smallest subnet with recalibrated batch norm."""
