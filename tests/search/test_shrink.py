@@ -10,7 +10,7 @@ from helpers import small_evaluator, small_space
 
 from ghostfit.run import Run
 from ghostfit.search.limits import Limits
-from ghostfit.search.shrink import Shrinker, balanced_sample, drop_by_evidence
+from ghostfit.search.shrink import Shrinker, balanced_sample, drop_by_evidence, is_rising
 from ghostfit.space import Space
 
 GENE = "s1.b0.ratio"
@@ -77,3 +77,17 @@ def test_a_repeated_phase_leaves_one_log(tmp_path: Path) -> None:
         return shrinker(small_space(), 0), list(run.records("shrink.jsonl"))
 
     assert shrink() == shrink()
+
+
+def test_a_store_that_still_learns_fast_closes_nothing(tmp_path: Path) -> None:
+    """What is small leads then; the same evidence from a store that has settled closes a choice."""
+    space = small_space()
+    later = [(1, point, metric, cost) for _, point, metric, cost in evidence(space, 0.2, 1.0, 0.01)]
+    mean = sum(metric for _, _, metric, _ in later) / len(later)
+
+    def closed(before: float) -> int:
+        earlier = [(0, point, before, cost) for _, point, _, cost in later]
+        return 0 if is_rising([*earlier, *later], 1) else len(drop_by_evidence(space, [*earlier, *later], 2)[1])
+
+    assert closed(mean / 2) == 0 < closed(mean / 1.1)
+    assert not is_rising(later, 1), "nothing is known of the phase before"

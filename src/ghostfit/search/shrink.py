@@ -27,8 +27,10 @@ from ghostfit.space import Space
 
 SURE = 1.5  # standard deviations between two choices before the lesser is dropped
 ALIKE = 0.02  # of the logarithm of the cost: what two choices may differ by and still cost the same
+RISING = 1.25  # CIFAR-10, TrashNet and the digits gave 1.03 to 1.1, a detector after 330 steps 2 (docs/LOG.md)
 PRIOR_SHARE = 0.5  # of the spread of the metric that one choice may explain, before any evidence
 Array = NDArray[np.float64]
+Seen = tuple[int, dict[str, int], float, float]  # phase, point, metric, cost
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Shrinker:
     """Gathers evidence and shrinks a space; called by the supernet's training with the space and the phase's number.
 
     The cost that the metric is weighed against is the first limit's; without limits cost closes no choice.
-    Evidence that `is_over` cuts short closes nothing.
+    Evidence that `is_over` cuts short closes nothing, nor does that of a store that still learns fast.
     """
 
     evaluator: Evaluator
@@ -95,7 +97,7 @@ class Shrinker:
     num_networks: int = 16
     seed: int = 0
     is_over: Callable[[], bool] = lambda: False
-    evidence: list[tuple[int, dict[str, int], float, float]] = field(default_factory=list)  # phase, point, metric, cost
+    evidence: list[Seen] = field(default_factory=list)
 
     def __call__(self, space: Space, phase: int) -> Space:
         """The smaller space. What was dropped is written to ``shrink.jsonl``, what was seen to ``evidence.jsonl``."""
@@ -109,7 +111,9 @@ class Shrinker:
             seen.append((phase, space.encode(arch), score.metric, main_cost(self.limits, costs)))
         self.evaluator.forget()
         self.evidence += seen
-        smaller, log = drop_by_evidence(space, self.evidence, phase + 1, has_limit=bool(self.limits.given()))
+        smaller, log = space, []
+        if not is_rising(self.evidence, phase):
+            smaller, log = drop_by_evidence(space, self.evidence, phase + 1, has_limit=bool(self.limits.given()))
         earlier = [record for record in self.run.records("evidence.jsonl") if record["phase"] < phase]
         names = ("phase", "point", "metric", "cost")
         write_lines(self.run, "evidence.jsonl", [*earlier, *(dict(zip(names, row, strict=True)) for row in seen)])
@@ -125,6 +129,15 @@ class Shrinker:
             self.evidence = [(r["phase"], r["point"], r["metric"], r["cost"]) for r in by_key.values()]
 
 
+def is_rising(evidence: Sequence[Seen], phase: int) -> bool:
+    """Whether the mean of the metric has grown by more than `RISING` since the phase before.
+
+    Such evidence tells what learns fast, which is what is small, not what will be good.
+    """
+    before, now = ([metric for number, _, metric, _ in evidence if number == wanted] for wanted in (phase - 1, phase))
+    return bool(before and now) and float(np.mean(now)) > RISING * float(np.mean(before))
+
+
 def write_log(run: Run, old: Sequence[dict[str, Any]], new: Sequence[Dropped]) -> None:
     """Write ``shrink.jsonl`` whole: a phase that a kill repeats leaves no line twice."""
     write_lines(run, "shrink.jsonl", [*old, *(entry.to_dict() for entry in new)])
@@ -137,15 +150,12 @@ def write_lines(run: Run, name: str, records: Sequence[dict[str, Any]]) -> None:
 
 def drop_by_evidence(
     space: Space,
-    evidence: Sequence[tuple[int, dict[str, int], float, float]],
+    evidence: Sequence[Seen],
     phase: int,
     *,
     has_limit: bool = True,
 ) -> tuple[Space, list[Dropped]]:
-    """The space without choices that others of their gene beat; `evidence` is (phase, point, metric, cost).
-
-    Without a limit on the cost it does not count for a choice.
-    """
+    """The space without choices that others of their gene beat; Without a limit on the cost it does not count for a choice."""
     model = GeneModel.fit(space, evidence)
     log = []
     for gene in space.open_genes():
@@ -180,7 +190,7 @@ class GeneModel:
     log_cost: Array  # (K,)
 
     @classmethod
-    def fit(cls, space: Space, evidence: Sequence[tuple[int, dict[str, int], float, float]]) -> GeneModel:
+    def fit(cls, space: Space, evidence: Sequence[Seen]) -> GeneModel:
         """The model of `evidence`; each phase has its own mean, since weights improve between phases."""
         columns = {
             pair: number
