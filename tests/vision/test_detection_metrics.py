@@ -145,6 +145,18 @@ def test_a_wanted_recall_or_precision_moves_the_point():
         detection_report(found, truths, NAMES, wanted_recall=0.5, wanted_precision=0.5)
 
 
+def test_a_score_chosen_on_other_images_is_kept():
+    found = [cell(A, A, B, (20, 80, 30, 90), C, scores=[0.9, 0.8, 0.7, 0.6, 0.5])]
+    report = detection_report(found, [cell(A, B, C)], NAMES, at_score=0.65)
+    assert report["operating_point"] == {
+        "rule": "given score", "score": 0.65, "precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3,
+    }  # fmt: skip
+    assert report["confusion"][0] == [2, 0, 0, 0, 1]
+    nothing = detection_report(found, [cell(A, B, C)], NAMES, at_score=0.95)
+    assert nothing["operating_point"]["recall"] == 0 and nothing["operating_point"]["precision"] is None
+    assert nothing["map"] == report["map"], "the average reads the whole curve"
+
+
 def test_equal_scores_stand_or_fall_together():
     found = [cell(A, (20, 80, 30, 90), scores=[0.5, 0.5])]
     point = detection_report(found, [cell(A)], NAMES)["operating_point"]

@@ -69,8 +69,8 @@ def _score_classes(model: Model, samples: Samples, batch: int, skipped: Skipped)
 def _score_objects(kind: Kind) -> Score:
     def score(model: Model, samples: Samples, batch: int, skipped: Skipped) -> dict[str, Any]:
         found, truths = _decoded(model, samples, batch, skipped)
-        report = detection_report(found, truths, model.manifest.class_names, kind=kind)
-        return {**report, "bundle_score": model.manifest.decode.score_threshold}
+        score = model.manifest.decode.score_threshold
+        return detection_report(found, truths, model.manifest.class_names, kind=kind, at_score=score)
 
     return score
 

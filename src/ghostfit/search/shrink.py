@@ -155,7 +155,7 @@ def drop_by_evidence(
     *,
     has_limit: bool = True,
 ) -> tuple[Space, list[Dropped]]:
-    """The space without choices that others of their gene beat; Without a limit on the cost it does not count for a choice."""
+    """The space without choices that others of their gene beat; without a limit, whatever they cost."""
     model = GeneModel.fit(space, evidence)
     log = []
     for gene in space.open_genes():

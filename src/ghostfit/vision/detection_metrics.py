@@ -40,22 +40,23 @@ def detection_report(
     kind: Kind = "boxes",
     wanted_recall: float | None = None,
     wanted_precision: float | None = None,
+    at_score: float | None = None,
 ) -> dict[str, Any]:
     """All figures of a detector, ready for JSON, of `results` and `truths` in pairs; they are gone through once.
 
-    `kind` says what must overlap. Give results down to a low score, as the whole curve is read. Shares lie in 0..1; a
-    figure that has no objects to stand on is None. ``map`` is COCO's; ``standard_error`` is that of ``map``, by
+    `kind` says what must overlap. Give results down to a low score, as the whole curve is read. Shares lie in 0..1;
+    a figure that has no objects to stand on is None. ``map`` is COCO's; ``standard_error`` is that of ``map``, by
     drawing the images anew (bootstrap), None for sets too large to do so cheaply. ``operating_point`` is the score
-    from which on an answer is taken: the best F1, or the highest score that reaches `wanted_recall`, or the lowest
-    that keeps `wanted_precision`; ``per_class`` precision and recall, ``confusion`` (row the true class, column the
-    answer, the last of each the background) and ``worst`` are at that score. Regions marked as crowd are neither
-    wanted nor wrong to find. Raises ValueError when there are no images or a result lacks masks, ImportError without
-    faster-coco-eval.
+    from which on an answer is taken: `at_score`, chosen on other images; or, chosen on these, the best F1, the
+    highest score that reaches `wanted_recall`, or the lowest that keeps `wanted_precision`; ``per_class`` precision
+    and recall, ``confusion`` (row the true class, column the answer, the last of each the background) and ``worst``
+    are at that score. Regions marked as crowd are neither wanted nor wrong to find. Raises ValueError when there
+    are no images or a result lacks masks, ImportError without faster-coco-eval.
     """
     if kind not in ("boxes", "masks"):
         raise ValueError(f"kind={kind!r}; allowed: boxes, masks")
-    if wanted_recall is not None and wanted_precision is not None:
-        raise ValueError("wanted_recall and wanted_precision are both given; one decides the operating point")
+    if sum(wish is not None for wish in (wanted_recall, wanted_precision, at_score)) > 1:
+        raise ValueError("of wanted_recall, wanted_precision and at_score several are given; one decides the score")
     content: dict[str, list[Any]] = {"images": [], "truths": [], "found": []}
     matches: list[Match] = []
     for index, (found, truth) in enumerate(zip(results, truths, strict=True)):
@@ -68,7 +69,7 @@ def detection_report(
     if not matches:
         raise ValueError("no images to score")
     evaluator = _evaluate(content, class_names, kind)
-    point = _operating_point(matches, wanted_recall, wanted_precision)
+    point = _operating_point(matches, wanted_recall, wanted_precision, at_score)
     return {
         "kind": kind,
         "num_images": len(matches),
@@ -160,7 +161,7 @@ def _standard_error(evaluator: Any, num_images: int, num_found: int) -> float | 
 
 
 def _operating_point(
-    matches: Sequence[Match], wanted_recall: float | None, wanted_precision: float | None
+    matches: Sequence[Match], wanted_recall: float | None, wanted_precision: float | None, at_score: float | None
 ) -> dict[str, Any]:
     """The score from which on answers are taken, by the wish or the best F1, and what it gives over all classes."""
     scores = np.concatenate([match.scores for match in matches])
@@ -174,7 +175,11 @@ def _operating_point(
     recall = right[places] / max(1, num_objects)
     precision = right[places] / (places + 1)
     f1 = 2 * right[places] / (places + 1 + num_objects) if num_objects else np.zeros(len(places))
-    if wanted_recall is not None:
+    if at_score is not None:
+        rule, reached = "given score", np.flatnonzero(scores[places] >= at_score)[-1:]
+        if not len(reached):
+            return {"rule": rule, "score": at_score, "precision": None, "recall": 0.0, "f1": 0.0}
+    elif wanted_recall is not None:
         rule, reached = f"recall of at least {wanted_recall:g}", np.flatnonzero(recall >= wanted_recall)[:1]
     elif wanted_precision is not None:
         rule, reached = (
@@ -188,7 +193,7 @@ def _operating_point(
     place = int(reached[0])
     return {
         "rule": rule,
-        "score": float(scores[places[place]]),
+        "score": float(scores[places[place]]) if at_score is None else at_score,
         "precision": float(precision[place]),
         "recall": float(recall[place]),
         "f1": float(f1[place]),

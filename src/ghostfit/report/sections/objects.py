@@ -56,7 +56,7 @@ def _measured(test: Mapping[str, Any]) -> str:
 def _point(test: Mapping[str, Any]) -> Markup | None:
     """From which score on an answer counts, and what that gives."""
     point = as_dict(test.get("operating_point"))
-    score, own = finite(point.get("score")), finite(test.get("bundle_score"))
+    score = finite(point.get("score"))
     if not point:
         return None
     if score is None:
@@ -64,12 +64,15 @@ def _point(test: Mapping[str, Any]) -> Markup | None:
     words = (
         f"With answers that score {significant(score, 2)} or more, {percent(point.get('recall'))} of the objects are "
         f"found (recall), and {percent(point.get('precision'))} of the answers are right (precision). "
-        f"This score was chosen on these images for the {word(point.get('rule'))}; the figures of each class, the "
-        "confusions and the pictures are at this score."
+        f"{_origin(point)}; the figures of each class, the confusions and the pictures are at this score."
     )
-    if own is not None:
-        words += f" The bundle itself answers from {significant(own, 2)} on, chosen before the test."
     return tag("p", words)
+
+
+def _origin(point: Mapping[str, Any]) -> str:
+    if point.get("rule") == "given score":
+        return "The bundle answers from this score on, which was chosen on other images"
+    return f"This score was chosen on these images for the {word(point.get('rule'))}"
 
 
 def _averages(test: Mapping[str, Any]) -> list[tuple[str, str]]:
