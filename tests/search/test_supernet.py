@@ -14,7 +14,7 @@ from ghostfit.arch import Dense
 from ghostfit.nn.sharing import Supernet
 from ghostfit.search.evaluate import resize_to
 from ghostfit.search.start import plain_start
-from ghostfit.search.supernet import OPENING, SHRINKING, Sandwich, learner_of
+from ghostfit.search.supernet import LATE_SHRINKING, OPENING, SHRINKING, Sandwich, learner_of
 from ghostfit.space import Space
 from ghostfit.train.config import TrainConfig
 from ghostfit.train.task import FollowsProgress, HasState
@@ -46,19 +46,20 @@ def test_a_step_reaches_weights_that_only_small_networks_use() -> None:
     assert any(float(p.grad.abs().sum()) > 0 for p in cheap)
 
 
-def test_the_space_shrinks_once_at_each_share() -> None:
+@pytest.mark.parametrize(("rule", "shares"), [("sandwich", SHRINKING), ("single", LATE_SHRINKING)])
+def test_the_space_shrinks_once_at_each_share(rule: str, shares: tuple[float, ...]) -> None:
     calls: list[int] = []
 
     def shrink(space: Space, phase: int) -> Space:
         calls.append(phase)
         return space.restrict("size", space.choices("size")[-1:])
 
-    task = Sandwich(small_space(), shrink=shrink)
+    task = Sandwich(small_space(), shrink=shrink, rule=rule)
     supernet = Supernet(small_space())
-    for progress in (0.0, SHRINKING[0], SHRINKING[0] + 0.01, SHRINKING[1], 0.99, 1.0):
-        task.begin_step(progress)
+    for progress in (0.0, *(share + more for share in shares for more in (-0.01, 0.0, 0.01)), 1.0):
+        assert task.begin_step(progress) == (progress in shares)
         task.train_step(supernet, torch.randn(2, 3, 32, 32), torch.arange(2))
-    assert calls == list(range(len(SHRINKING))) and task.space.choices("size") == (32,)
+    assert calls == list(range(len(shares))) and task.space.choices("size") == (32,)
 
 
 def test_a_resumed_task_has_the_same_space() -> None:
@@ -138,16 +139,19 @@ def test_by_the_single_rule_one_network_learns_from_labels_and_images_grow() -> 
         task.progress = progress
         sizes[progress] = {task._early(arch).size_hw[0] for arch in (space.largest(), space.smallest())}
     assert max(sizes[0.0]) == 16 and max(sizes[0.6]) == 24 and max(sizes[0.9]) == space.largest().size_hw[0]
-    supernet, x, y = Supernet(space), torch.randn(4, 3, 32, 32), torch.arange(4)
+    task.progress, x, y = 0.0, torch.randn(4, 3, 32, 32), torch.arange(4)
+    stores = [Supernet(space), Supernet(space)]
+    stores[1].load_state_dict(stores[0].state_dict())
     random.seed(1)
-    values = task.train_step(supernet, x, y)
+    values = task.train_step(stores[0], x, y)
     random.seed(1)
-    arch = space.sample(random.Random(random.getrandbits(64)))
-    assert set(values) == {"loss"}
-    untouched = [name for name, p in supernet.named_parameters() if p.grad is None or not p.grad.any()]
-    taken = Supernet(space)
-    taken(resize_to(x, arch), arch).sum().backward()
-    assert untouched and {n for n, p in taken.named_parameters() if p.grad is None} <= set(untouched)
+    arch = space.sample(random.Random(random.getrandbits(64))).replace(size_hw=(16, 16))
+    loss = F.cross_entropy(stores[1](resize_to(x, arch), arch), y, label_smoothing=0.1)
+    loss.backward()
+    assert values == {"loss": loss}
+    for (name, found), (_, wanted) in zip(*(store.named_parameters() for store in stores), strict=True):
+        assert (found.grad is None) == (wanted.grad is None), name
+        assert found.grad is None or torch.equal(found.grad, wanted.grad), name
 
 
 def test_the_single_rule_is_for_classification() -> None:

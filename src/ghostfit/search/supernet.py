@@ -6,8 +6,9 @@ group after another (Once-for-all, arXiv 1908.09791); once all are open, choices
 (`ghostfit.search.shrink`), each with its reason.
 
 By the rule ``single`` each step trains one random network of the whole space on the labels instead (arXiv 1904.00420),
-on small images first (progressive resizing, arXiv 2104.00298). Where a store has minutes and not hours that is worth
-more: the largest network alone takes most of a sandwich's time (measured, docs/LOG.md, 2026-11-26).
+on small images first (progressive resizing, arXiv 2104.00298), and the space shrinks at the end. Where a store has
+minutes and not hours that is worth more: the largest network alone takes most of a sandwich's time (measured,
+docs/LOG.md, 2026-11-26).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ OPENING: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.30, ("out", "mid", "conv", "hidden", "size", "stride")),
 )
 SHRINKING = (0.55, 0.8)
+LATE_SHRINKING = (0.97,)  # by the rule ``single``, whose networks can be compared once all have had their sizes
 # By the rule ``single``: up to this share of the training, images are at most so large, as a share of the largest size.
 EARLY_SIZES = ((0.5, 0.5), (0.8, 0.75))
 LEAST_EARLY = 16  # pixels: smaller ones have nothing left after three strides
@@ -54,8 +56,9 @@ class Sandwich:
     """The supernet's task for the training loop: a `Task` with state.
 
     `task` has the losses; see `learner_of` for tasks other than classification. `shrink` is called at each share of
-    `SHRINKING` with the space and the number of the phase and returns the smaller space. The rule ``single`` is for
-    classification, whose labels fit images of any size. Raises ValueError for an unknown rule, or one unfit for `task`.
+    `SHRINKING`, or `LATE_SHRINKING`, with the space and the number of the phase and returns the smaller space. The rule
+    ``single`` is for classification, whose labels fit images of any size. Raises ValueError for an unknown rule, or one
+    unfit for `task`.
     """
 
     space: Space
@@ -84,7 +87,8 @@ class Sandwich:
         self.progress = progress
         if isinstance(self.task, FollowsProgress):
             self.task.begin_step(progress)
-        if self.shrink is None or self.shrunk >= len(SHRINKING) or progress < SHRINKING[self.shrunk]:
+        shares = LATE_SHRINKING if self.rule == "single" else SHRINKING
+        if self.shrink is None or self.shrunk >= len(shares) or progress < shares[self.shrunk]:
             return False
         with torch.random.fork_rng(devices=[]):
             self.space = self.shrink(self.space, self.shrunk)
@@ -92,7 +96,7 @@ class Sandwich:
         return True
 
     def train_step(self, network: nn.Module, x: Tensor, y: Any) -> Mapping[str, Tensor]:
-        """One sandwich: x (B, C, H, W) and its labels y at the largest input size."""
+        """One sandwich, or one network: x (B, C, H, W) and its labels y at the largest input size."""
         assert isinstance(network, Supernet)
         if self.rule == "single":
             return self._train_one(network, x, y)
@@ -142,6 +146,8 @@ class Sandwich:
 
     def current(self) -> Space:
         """The space with the genes that are open at this progress."""
+        if self.rule == "single":
+            return self.space
         num_open = sum(self.progress >= share for share, _ in OPENING)
         key = (self.space.id, num_open)
         if key not in self._opened:

@@ -37,6 +37,7 @@ CALIBRATION_IMAGES = 256  # for batch norm; more changes accuracies by less than
 CALIBRATION_PIXELS, LEAST_CALIBRATION = 256 * 128 * 128, 32  # larger images have more places each
 MOST_SEARCH_IMAGES = 2000  # standard error of 1 point at 70 %
 MOST_SEARCH_BYTES = 400_000_000  # that they may take, decoded and normalised
+NUM_EVIDENCE = {"sandwich": 16, "single": 32}  # networks scored at each shrinking: there are two, or one
 SHORT_RUN_S = 600.0  # below it latencies are measured for a shorter time each
 LEAST_EVALUATIONS = 8
 
@@ -71,7 +72,9 @@ class SearchConfig(Limits):
     )
     evaluations: int = option(64, "architectures to score, and as many again by random search")
     search_epochs: float = option(30.0, "passes over the training images for the shared weights, without a time limit")
-    num_random: int = option(1, "random subnets in a step of the shared weights' training")
+    num_random: int = option(
+        1, "random subnets in a step of shared weights that begin as published ones, or learn places in images"
+    )
     batch_size: int | Literal["auto"] = option(
         "auto", "images in a step; auto: 64, or 16 where each place of an image has a label"
     )
@@ -285,11 +288,15 @@ class Hunt:
             ["train"], batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
         )
         settings = self._supernet_config(share)
+        rule = "single" if self.material.task == "classify" and self.outset.network is None else "sandwich"
         task = Sandwich(
             space,
             task=learner_of(self.supernet, space, settings, batches),
-            shrink=Shrinker(self.evaluator, self.aim, self.run, seed=config.seed, is_over=clock.is_stopped),
+            shrink=Shrinker(
+                self.evaluator, self.aim, self.run, NUM_EVIDENCE[rule], seed=config.seed, is_over=clock.is_stopped
+            ),
             num_random=config.num_random,
+            rule=rule,
             autocast=autocast_of(getattr(config, "amp", "auto"), self.device),
         )
         records = fit(
