@@ -153,14 +153,20 @@ class Ours:
     def rank(self) -> dict[str, Any]:
         """Inherited accuracy against that of standalone training, over networks spread over the space."""
         judge = self.evaluator(self.store())
-        archs = spread(self.space(), self.setting.num_ranked, random.Random(7))
+        earlier = {row["arch_id"]: row for row in self.run.records("rank.jsonl")}
         rows = []
-        for arch in archs:
-            inherited = judge.score(arch)
-            alone = self.train_found(arch, seed=0, images=self.setting.rank_images, inherits=False)
-            found = accuracy(self.setting, self.data, alone, "val", arch.size_hw[0])
-            rows.append({"arch_id": arch.id, "inherited": inherited.metric, "loss": inherited.loss, "alone": found})
-            print(f"  {rows[-1]}", flush=True)
+        for arch in spread(self.space(), self.setting.num_ranked, random.Random(7)):
+            if arch.id not in earlier:
+                inherited = judge.score(arch)
+                images, without_val = self.setting.rank_images, ("train", "search")
+                alone = self.train_found(arch, seed=0, images=images, inherits=False, names=without_val)
+                found = accuracy(self.setting, self.data, alone, "val", arch.size_hw[0])
+                row = {"arch_id": arch.id, "macs": count(arch).macs, "size": arch.size_hw[0]}
+                row |= {"inherited": inherited.metric, "loss": inherited.loss, "alone": found}
+                self.run.append("rank.jsonl", row)
+                print(f"  {row}", flush=True)
+                earlier[arch.id] = row
+            rows.append(earlier[arch.id])
         return {"rows": rows, "tau": kendall([r["inherited"] for r in rows], [r["alone"] for r in rows])}
 
 
