@@ -6,7 +6,7 @@ group after another (Once-for-all, arXiv 1908.09791); once all are open, choices
 (`ghostfit.search.shrink`), each with its reason.
 
 By the rule ``single`` each step trains one random network of the whole space on the labels instead (arXiv 1904.00420),
-on small images first (progressive resizing, arXiv 2104.00298), and the space shrinks at the end. Where a store has
+a classifier on small images first (progressive resizing, arXiv 2104.00298), and the space shrinks at the end. Where a store has
 minutes and not hours that is worth more: the largest network alone takes most of a sandwich's time (measured,
 docs/LOG.md, 2026-11-26).
 """
@@ -56,9 +56,8 @@ class Sandwich:
     """The supernet's task for the training loop: a `Task` with state.
 
     `task` has the losses; see `learner_of` for tasks other than classification. `shrink` is called at each share of
-    `SHRINKING`, or `LATE_SHRINKING`, with the space and the number of the phase and returns the smaller space. The rule
-    ``single`` is for classification, whose labels fit images of any size. Raises ValueError for an unknown rule, or one
-    unfit for `task`.
+    `SHRINKING`, or `LATE_SHRINKING`, with the space and the number of the phase and returns the smaller space. Raises
+    ValueError for an unknown rule.
     """
 
     space: Space
@@ -74,8 +73,8 @@ class Sandwich:
     _opened: dict[tuple[str, int], Space] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES or (self.rule == "single" and not isinstance(self.task, Classify)):
-            raise ValueError(f"rule={self.rule!r}; allowed: {', '.join(RULES)}, the second for classification only")
+        if self.rule not in RULES:
+            raise ValueError(f"rule={self.rule!r}; allowed: {', '.join(RULES)}")
 
     @property
     def metric(self) -> str:
@@ -125,7 +124,9 @@ class Sandwich:
         return {name: value.detach() for name, value in losses.items()}
 
     def _early(self, arch: Arch) -> Arch:
-        """`arch` at the input size of this progress."""
+        """`arch` at the input size of this progress; as it is in a dense task, whose labels are in pixels."""
+        if not isinstance(self.task, Classify):
+            return arch
         share = next((share for until, share in EARLY_SIZES if self.progress < until), 1.0)
         largest = self.space.template.size_hw
         height, width = (

@@ -72,9 +72,7 @@ class SearchConfig(Limits):
     )
     evaluations: int = option(64, "architectures to score, and as many again by random search")
     search_epochs: float = option(30.0, "passes over the training images for the shared weights, without a time limit")
-    num_random: int = option(
-        1, "random subnets in a step of shared weights that begin as published ones, or learn places in images"
-    )
+    num_random: int = option(1, "random subnets in a step of shared weights that begin as published ones")
     batch_size: int | Literal["auto"] = option(
         "auto", "images in a step; auto: 64, or 16 where each place of an image has a label"
     )
@@ -288,7 +286,7 @@ class Hunt:
             ["train"], batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
         )
         settings = self._supernet_config(share)
-        rule = "single" if self.material.task == "classify" and self.outset.network is None else "sandwich"
+        rule = "single" if self.outset.network is None else "sandwich"
         task = Sandwich(
             space,
             task=learner_of(self.supernet, space, settings, batches),
