@@ -111,7 +111,7 @@ class Shrinker:
             seen.append((phase, space.encode(arch), score.metric, main_cost(self.limits, costs)))
         self.evaluator.forget()
         self.evidence += seen
-        smaller, log = space, []
+        smaller, log = space, list[Dropped]()
         if not is_rising(self.evidence, phase):
             smaller, log = drop_by_evidence(space, self.evidence, phase + 1, has_limit=bool(self.limits.given()))
         earlier = [record for record in self.run.records("evidence.jsonl") if record["phase"] < phase]

@@ -6,8 +6,8 @@ group after another (Once-for-all, arXiv 1908.09791); once all are open, choices
 (`ghostfit.search.shrink`), each with its reason.
 
 By the rule ``single`` each step trains one random network of the whole space on the labels instead (arXiv 1904.00420),
-a classifier on small images first (progressive resizing, arXiv 2104.00298), and the space shrinks at the end. Where a store has
-minutes and not hours that is worth more: the largest network alone takes most of a sandwich's time (measured,
+a classifier on small images first (progressive resizing, arXiv 2104.00298), and the space shrinks at the end. Where a
+store has minutes and not hours that is worth more: the largest network alone takes most of a sandwich's time (measured,
 docs/LOG.md, 2026-11-26).
 """
 
