@@ -18,6 +18,7 @@ from ghostfit.runtime.backends import installed_backends
 from ghostfit.search.limits import Costs, Limits
 from ghostfit.search.start import aligned, conv_start, widest_within
 from ghostfit.space import Space
+from ghostfit.train.config import TrainConfig
 from ghostfit.verbs.material import LARGEST_SIDE, prepare_of
 
 if TYPE_CHECKING:
@@ -129,10 +130,13 @@ def automatic_start(
 def check_input(config: Any) -> None:
     """Raise ValueError, or name the missing extra, for what can be seen to be wrong before a run begins."""
     from ghostfit.train.device import choose_device  # needs torch, without which a run would end at once
+    from ghostfit.train.tasks.dense import check_settings
 
     choose_device(config.device)
     prepare_of((LARGEST_SIDE, LARGEST_SIDE), config.resize, config.channels)
     dataset = read_dataset(config.data, format=config.format or None, task=config.task or None)
+    if isinstance(config, TrainConfig):
+        check_settings(config, dataset.task)
     name: str = getattr(config, "start", "") or getattr(config, "arch", "auto")
     if name == "auto" and config.weights:
         name = preset_of(config.weights)

@@ -21,6 +21,7 @@ from ghostfit.train.distill import distillation_loss, freeze, load_teacher
 from ghostfit.train.evaluate import device_of, evaluate
 from ghostfit.train.precision import autocast_of
 from ghostfit.train.task import Loader
+from ghostfit.train.tasks.dense import check_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +95,7 @@ def make_classify(
     Raises ValueError when a teacher or balanced weights are asked for and what they are made from is not known, and
     for settings that classification makes no use of.
     """
-    if config.hard_pixels:
-        raise ValueError("hard_pixels=True has no effect on the task 'classify'; leave it out")
+    check_settings(config, "classify")
     device = device_of(network)
     num_classes = getattr(getattr(network, "arch", None), "num_classes", None)
     if teacher is None and config.teacher:

@@ -15,6 +15,13 @@ from ghostfit.train.distill import AdaptedInput, freeze, load_teacher
 from ghostfit.train.evaluate import device_of
 from ghostfit.train.task import Loader, labels_to
 
+_OF_OBJECTS = ("mixup", "cutmix", "label_smoothing", "distill_temperature", "class_weights", "hard_pixels")
+UNUSED = {  # settings that a task makes no use of
+    "classify": ("hard_pixels",),
+    "detect": _OF_OBJECTS,
+    "instance": _OF_OBJECTS,
+    "segment": ("mixup", "cutmix", "label_smoothing"),
+}
 Outputs = tuple[Tensor, ...]
 Values = dict[str, Tensor]
 
@@ -98,9 +105,9 @@ def arch_of(network: nn.Module, task: str) -> tuple[Arch, Dense]:
     return arch, arch.dense
 
 
-def check_settings(config: TrainConfig, task: str, *unused: str) -> None:
+def check_settings(config: TrainConfig, task: str) -> None:
     """Raise ValueError for settings that differ from their default though `task` makes no use of them."""
-    for name in ("mixup", "cutmix", *unused):
+    for name in UNUSED[task]:
         value, usual = getattr(config, name), getattr(TrainConfig(), name)
         if value not in (usual, 0.0):
             raise ValueError(f"{name}={value!r} has no effect on the task {task!r}; leave it out")

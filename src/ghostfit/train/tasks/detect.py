@@ -107,7 +107,7 @@ def make_detect(
     class_weights: Tensor | None = None,
 ) -> Detect:
     """The task that `config` asks for. Raises ValueError for settings that detection makes no use of."""
-    check_settings(config, "detect", "label_smoothing", "distill_temperature", "class_weights", "hard_pixels")
+    check_settings(config, "detect")
     if class_weights is not None:
         raise ValueError("class weights have no effect on detection: its losses follow the objects' scores")
     arch, dense = arch_of(network, "detect")

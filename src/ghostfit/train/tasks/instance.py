@@ -139,7 +139,7 @@ def make_instance(
     class_weights: Tensor | None = None,
 ) -> Instance:
     """The task that `config` asks for. Raises ValueError for settings that it makes no use of."""
-    check_settings(config, "instance", "label_smoothing", "distill_temperature", "class_weights", "hard_pixels")
+    check_settings(config, "instance")
     if class_weights is not None:
         raise ValueError("class weights have no effect on instance segmentation: its losses follow the objects' scores")
     arch, dense = arch_of(network, "instance")

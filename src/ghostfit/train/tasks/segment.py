@@ -152,7 +152,7 @@ def make_segment(
 
     Balanced class weights come from the pixels of the first `NUM_COUNTED` batches.
     """
-    check_settings(config, "segment", "label_smoothing")
+    check_settings(config, "segment")
     arch, device = arch_of(network, "segment")[0], device_of(network)
     if class_weights is None and config.class_weights == "balanced":
         class_weights = balanced_weights(count_pixels(batches, arch.num_classes))
