@@ -43,7 +43,7 @@ SETTINGS = {
         "detect",
         (320, 320),
         60,
-        30,
+        75,
         (2.0, 3.5),
         evaluations=32,
         yolos=("yolo11n", "yolo26n"),
