@@ -26,8 +26,8 @@ from ghostfit.verbs.material import read_material
 
 QUICK: dict[str, Any] = {
     "latency_ms": 5.0,
-    "search_epochs": 3.0,
-    "epochs": 4.0,
+    "search_epochs": 6.0,
+    "epochs": 12.0,
     "evaluations": 3,
     "batch_size": 16,
     "augment": "light",
