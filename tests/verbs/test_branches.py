@@ -74,6 +74,7 @@ def test_a_training_with_branches_keeps_none_and_can_be_resumed(
     assert whole.value == pytest.approx(last["val_accuracy"]), "merging changes no answer"
 
 
+@pytest.mark.slow
 def test_a_fit_with_branches_ships_none(shapes: Path, start: str, tmp_path: Path) -> None:
     result = gf.fit(
         shapes, out=str(tmp_path / "run"), start=start, search_epochs=1.0, evaluations=1, drop_path=0.1, **SETTINGS

@@ -67,7 +67,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"detect": yolo, "instance": yolo, "segment": maps}
 
 
-@pytest.fixture(scope="module", params=("detect", "instance", "segment"))
+@pytest.fixture(scope="module", params=("detect", pytest.param("instance", marks=pytest.mark.slow), "segment"))
 def done(
     request: pytest.FixtureRequest, sets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path, FitResult]:
