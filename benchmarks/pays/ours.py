@@ -33,7 +33,7 @@ from ghostfit.verbs.outset import make_outset
 from ghostfit.verbs.search import save_store
 from pays.settings import Setting, accuracy, material_of, recipe, train
 
-NUM_EVIDENCE = 48  # networks of the trained store that are scored to tell where the studies begin
+NUM_EVIDENCE = 32  # networks of the trained store that are scored to tell where the studies begin
 NUM_SPREAD = 1000  # networks drawn, of which those that are ranked are chosen by their cost
 
 

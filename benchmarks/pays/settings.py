@@ -31,11 +31,11 @@ class Setting:
     batch_size: int = 128
     rank_images: int = 50_000  # of each standalone training that inherited scores are compared with
     num_ranked: int = 20
-    evaluations: int = 64
+    evaluations: int = 32
 
 
 SETTINGS = {
-    "cifar10": Setting("cifar10", "cifar10.zip", 32, (0.13, 0.26, 0.40), 200_000, 450_000, 30_000),
+    "cifar10": Setting("cifar10", "cifar10.zip", 32, (0.13, 0.26, 0.40), 200_000, 360_000, 30_000),
     "trashnet": Setting("trashnet", "trashnet", 128, (1.0, 2.0, 3.0), 120_000, 80_000, 20_000, 64, 20_000, 12),
 }
 FULL = ("train", "search", "val")  # what a final training learns from; nothing is chosen by its own scores

@@ -48,6 +48,7 @@ class Space:
         *,
         widths: Sequence[float] = (0.5, 0.75, 1.0),
         expands: Sequence[float] = (0.5, 1.0),
+        least_depth: int = 1,
         max_extra_depth: int = 0,
         kernels: Sequence[int] = (3, 5),
         ratios: Sequence[int] = (1, 2),
@@ -61,8 +62,9 @@ class Space:
         """The space whose centre is `start`: `start` is always a point of it.
 
         `widths` and `expands` multiply the channels of each stage and the expanded channels of each block, rounded to
-        multiples of `align`; `sizes` multiply the input size, rounded to multiples of 8 pixels. `se` and `dfc` open
-        squeeze-and-excitation and the DFC gate for every block with an expansion.
+        multiples of `align`; `sizes` multiply the input size, rounded to multiples of 8 pixels. A stage keeps at least
+        `least_depth` of its blocks. `se` and `dfc` open squeeze-and-excitation and the DFC gate for every block with an
+        expansion.
         """
         if start.branches:
             raise ValueError("a space is made of deployed networks; pass arch.deployed()")
@@ -83,7 +85,8 @@ class Space:
         for i, stage in enumerate(start.stages):
             name = f"s{i}"
             genes[f"{name}.out"] = _multiples(stage.out, widths, align)
-            genes[f"{name}.depth"] = set(range(1, len(stage.blocks) + max_extra_depth + 1))
+            most = len(stage.blocks)
+            genes[f"{name}.depth"] = set(range(min(least_depth, most), most + max_extra_depth + 1))
             genes[f"{name}.stride"] = {stage.blocks[0].stride}
             genes[f"{name}.project_ratio"] = {stage.project_ratio, *ratios}
             for j in range(len(stage.blocks) + max_extra_depth):

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,9 @@ SIZES = (0.75, 1.0)
 # store had 59 % (or 56 % by sandwiches on growing images), without it, on growing images, 71 % in equal CPU time
 # (CIFAR-10, 32 px; docs/LOG.md, 2026-11-26).
 RATIOS = ()
+# Convolutions of a stage: a single one shares its weights with the middle of longer stages, which serves it badly. With
+# two at least, and large images for longer, the networks of a store had 75 % in place of 71 (CIFAR-10, docs/LOG.md).
+LEAST_DEPTH = 2
 LEAST_NECK = 32  # channels of a neck: below it the levels tell too little of what they saw
 # Inherited weights serve parts of the start only: what it has not learnt (Ghost, SE, wider) would start at random.
 INHERITED_WIDTHS = (0.5, 0.625, 0.75, 0.875, 1.0)
@@ -92,7 +96,10 @@ def make_outset(
         arch = named_arch(name, num_classes, size_hw, in_channels, task)
         return Outset(name, arch, Space.around(arch, widths=WIDTHS, expands=EXPANDS, sizes=SIZES, align=8))
     arch = automatic_start(num_classes, size_hw, in_channels, limits, costs_of, most_macs, task)
-    space = Space.around(arch, widths=WIDTHS, expands=EXPANDS, ratios=RATIOS, sizes=SIZES, align=align)
+    around = partial(Space.around, arch, widths=WIDTHS, expands=EXPANDS, ratios=RATIOS, sizes=SIZES, align=align)
+    space = around(least_depth=LEAST_DEPTH)
+    if limits.given() and limits.violations(costs_of(space.smallest())):
+        space = around()
     return Outset("dense convolutions, as wide as limits and time allow", arch, space)
 
 
