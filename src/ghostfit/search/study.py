@@ -147,7 +147,8 @@ def best(evaluations: Iterable[Evaluation]) -> Evaluation | None:
     """The feasible evaluation of the highest quality.
 
     Where quality is the task's metric, those within a standard error of the highest can't be told apart by it: of
-    these, the one of the lowest loss, which is the steadier figure.
+    these, the one of the lowest loss, which is the steadier figure. A detector's loss is a mean over anchors and falls
+    with their number, so only those of the same input size are compared by it.
     """
     scored = [e for e in evaluations if e.is_feasible and e.score is not None and e.quality is not None]
     first = max(scored, key=lambda e: (e.quality, -e.score.loss, -e.costs.latency_ms), default=None)  # type: ignore[union-attr]
@@ -155,7 +156,7 @@ def best(evaluations: Iterable[Evaluation]) -> Evaluation | None:
         return first
     least = first.quality - first.score.standard_error
     return min(
-        (e for e in scored if e.quality is not None and e.quality >= least),
+        (e for e in scored if e.quality is not None and e.quality >= least and e.arch.size_hw == first.arch.size_hw),
         key=lambda e: (e.score.loss, e.costs.latency_ms),  # type: ignore[union-attr]
     )
 

@@ -36,6 +36,7 @@ SEARCH_ONLY_SHARES = (0.72, 0.22)
 CALIBRATION_IMAGES = 256  # for batch norm; more changes accuracies by less than their standard error (docs/LOG.md)
 CALIBRATION_PIXELS, LEAST_CALIBRATION = 256 * 128 * 128, 32  # larger images have more places each
 MOST_SEARCH_IMAGES = 2000  # standard error of 1 point at 70 %
+LEAST_SEARCH_IMAGES = 200  # below it the validation images help out: 22 images tell mAP 50-95 to 3 points only
 MOST_SEARCH_BYTES = 400_000_000  # that they may take, decoded and normalised
 NUM_EVIDENCE = {"sandwich": 16, "single": 32}  # networks scored at each shrinking: there are two, or one
 SHORT_RUN_S = 600.0  # below it latencies are measured for a shorter time each
@@ -246,7 +247,7 @@ class Hunt:
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        """Judge of subnets on the search split."""
+        """Judge of subnets on the search split, and on the validation split too where it is small."""
         from ghostfit.data.loader import KeptBatches
         from ghostfit.search.evaluate import Evaluator
         from ghostfit.search.supernet import learner_of
@@ -257,7 +258,9 @@ class Hunt:
         num = min(CALIBRATION_IMAGES, max(LEAST_CALIBRATION, CALIBRATION_PIXELS // (height * width)))
         chosen = self.material.evaluating(["train"], most=num, seed=self.config.seed)
         calibration = [x for x, _ in chosen.epoch() if len(x) > 1]  # one image has no variance
-        judged = KeptBatches(self.material.evaluating(["search"], most=most, seed=self.config.seed).epoch())
+        is_small = len(self.material.indices(["search"])) < LEAST_SEARCH_IMAGES
+        names = ["search", "val"] if is_small else ["search"]
+        judged = KeptBatches(self.material.evaluating(names, most=most, seed=self.config.seed).epoch())
         task = learner_of(self.supernet, self.space, TrainConfig(), judged)
         return Evaluator(self.supernet, calibration, judged, task, self.latencies)
 
