@@ -20,9 +20,9 @@ from ghostfit.nn.build import build
 # What the found network and the store should see of a large set; of a small one so many passes as its task wants
 # (`ghostfit.verbs.kinds`). On TrashNet 20 passes of a network did no better than 72 of one five times smaller
 # (docs/LOG.md, first whole runs).
-FINAL_IMAGES, SUPERNET_IMAGES = 200_000, 80_000
-# In steps of the largest network: a step of the store (the largest, a random and the smallest), of the found network.
-SANDWICH_PRICE, FOUND_PRICE = 1.6, 0.6
+FINAL_IMAGES, SUPERNET_IMAGES = 200_000, 250_000
+# In steps of the largest network: a step of the store (a random network, on small images first), of the found network.
+STORE_PRICE, FOUND_PRICE = 0.5, 0.6
 BATCH, STEPS = 32, 3
 MOST_PIXELS = BATCH * 128 * 128  # of a batch: fewer images where they are large
 LEAST_MACS = 2_000_000  # a network below it is no longer slowed down by arithmetic
@@ -38,7 +38,7 @@ def affordable_macs(
     """
     final = min(passes[0] * num_images, FINAL_IMAGES)
     shared = min(passes[1] * num_images, SUPERNET_IMAGES)
-    return max(LEAST_MACS, train_rate(arch, device) * seconds / (FOUND_PRICE * final + SANDWICH_PRICE * shared))
+    return max(LEAST_MACS, train_rate(arch, device) * seconds / (FOUND_PRICE * final + STORE_PRICE * shared))
 
 
 def train_rate(arch: Arch, device: torch.device | str = "cpu") -> float:

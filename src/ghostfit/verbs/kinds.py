@@ -124,10 +124,10 @@ def _score_places(model: Model, samples: Sequence[Sample]) -> Report:
     return {**report, "pictures": pictures_of(model, samples, report)}
 
 
-_OBJECT_PASSES = (200, 60)  # detectors learn from scratch on few images; YOLO's recipes have 100 to 600 (dense.md)
+_OBJECT_PASSES = (120, 120)  # detectors learn from scratch on few images; YOLO's recipes have 100 to 600 (dense.md)
 KINDS: Mapping[str, Kind] = {
-    "classify": Kind("accuracy", 64, (60, 16), _calibrate_classes, _score_classes),
+    "classify": Kind("accuracy", 64, (60, 50), _calibrate_classes, _score_classes),
     "detect": Kind("mAP 50-95", 16, _OBJECT_PASSES, _calibrate_objects, _score_places),
     "instance": Kind("mask mAP 50-95", 16, _OBJECT_PASSES, _calibrate_objects, _score_places),
-    "segment": Kind("mIoU", 16, (100, 30), _calibrate_maps, _score_places),
+    "segment": Kind("mIoU", 16, (60, 50), _calibrate_maps, _score_places),
 }
