@@ -36,6 +36,7 @@ OUTPUTS = {
     "segment": ("classes",),
 }
 DENSE_TASKS = ("detect", "instance", "segment")
+OBJECT_TASKS = ("detect", "instance")
 COARSEST_TAP = 32  # stride of the last map that a neck reads of a backbone, as in every published detector
 PROTOTYPE_STRIDE = 4
 CHEAP_KERNEL = 3  # of a neck's and a head's Ghost modules, GhostNet's
@@ -109,7 +110,9 @@ class Dense:
 
     `strides` are the levels in pixels, fine to coarse, each twice the one before: those that the backbone has are read
     from it, coarser ones are made by the neck. Empty `strides`, and 0 for `width` and `num_prototypes`, stand for the
-    task's default and are filled in.
+    task's default and are filled in. `nms_free` is for `detect` and `instance`: each object gets one answer, so that
+    nothing needs to be suppressed; a second head, which is there in training only, teaches backbone and neck (YOLOv10,
+    arXiv 2405.14458, section 3.1).
     """
 
     task: Literal["detect", "instance", "segment"]
@@ -121,6 +124,7 @@ class Dense:
     strides: tuple[int, ...] = ()
     num_prototypes: int = 0
     act: str = "relu"
+    nms_free: bool = False
 
     def __post_init__(self) -> None:
         if self.task not in DENSE_TASKS:
@@ -183,6 +187,8 @@ class Arch:
         fields = dataclasses.asdict(self)
         if self.dense is None:  # the ids of classifiers are those from before there was anything else
             del fields["dense"]
+        elif not self.dense.nms_free:  # likewise those of heads
+            del fields["dense"]["nms_free"]
         return {"schema": SCHEMA, **fields}
 
     def to_json(self) -> str:
@@ -342,6 +348,10 @@ def _check_dense(dense: Dense) -> None:
         raise ValueError(f"act={dense.act!r} of neck and head; allowed: {', '.join(ACTIVATIONS)}")
     if dense.num_prototypes and dense.task != "instance":
         raise ValueError(f"num_prototypes={dense.num_prototypes} for {dense.task!r}; only 'instance' has prototypes")
+    if dense.nms_free and dense.task not in OBJECT_TASKS:
+        raise ValueError(
+            f"nms_free=True for {dense.task!r}; only {' and '.join(OBJECT_TASKS)} have anything to suppress"
+        )
 
 
 def _check_taps(arch: Arch, dense: Dense) -> None:

@@ -51,6 +51,7 @@ def compare_objects(
     size_hw: tuple[int, int],
     score_threshold: float,
     iou_threshold: float,
+    nms: bool = True,
 ) -> Compare:
     """Objects above the threshold that the other side doesn't find, of the same class and about the same place."""
 
@@ -59,7 +60,7 @@ def compare_objects(
         found = {
             side: decode_detections(
                 outputs, strides=strides, size_hw=size_hw, placements=placements, class_names=class_names,
-                score_threshold=max(score_threshold - margin, 0.0), iou_threshold=iou_threshold, most=2 * MOST,
+                score_threshold=max(score_threshold - margin, 0.0), iou_threshold=iou_threshold, most=2 * MOST, nms=nms,
             )
             for side, outputs in (("ours", wanted), ("theirs", got))
         }  # fmt: skip

@@ -92,7 +92,7 @@ def _decode_rule(network: Network, temperature: float, threshold: float, setting
             f"{', '.join(unknown)} for a network of the task {arch.task!r}; allowed: {', '.join(allowed) or 'none'}"
         )
     if "strides" in TASKS[arch.task].settings and arch.dense is not None:
-        given["strides"] = arch.dense.strides
+        given = {"nms": not arch.dense.nms_free, **given, "strides": arch.dense.strides}
     return Decode(kind=kind, **given)
 
 
@@ -104,7 +104,7 @@ def _comparison(class_names: Sequence[str], images: Sequence[np.ndarray], prepar
         return compare_class_maps(class_names, placements)
     return compare_objects(
         class_names, placements, strides=rule.strides, size_hw=prepare.size_hw,
-        score_threshold=rule.score_threshold, iou_threshold=rule.iou_threshold,
+        score_threshold=rule.score_threshold, iou_threshold=rule.iou_threshold, nms=rule.nms,
     )  # fmt: skip
 
 

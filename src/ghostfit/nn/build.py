@@ -94,7 +94,8 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Class scores (logits). x: (B, in_channels, H, W), float, normalised -> (B, num_classes).
 
-        With `arch.dense` a tuple of raw outputs in the order of `arch.output_names`; shapes: docs/design/dense.md.
+        With `arch.dense` a tuple of raw outputs in the order of `arch.output_names`; shapes: docs/design/dense.md. In
+        training mode a network free of NMS gives those of its guide first.
         """
         if self.neck is not None:
             features = self.forward_features(x)

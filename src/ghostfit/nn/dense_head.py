@@ -1,8 +1,9 @@
 """Heads for every place of an image: objects, their masks, or a class for each place.
 
 Sources: the anchor-free head of PicoDet (arXiv 2111.00902, section 3.2) with the points and distances of FCOS (arXiv
-1904.01355, section 3.1); prototypes and coefficients of YOLACT (arXiv 1904.02689, section 3); the class head of
-PP-LiteSeg (arXiv 2204.02681). Names, shapes and order of the outputs: docs/design/dense.md.
+1904.01355, section 3.1); prototypes and coefficients of YOLACT (arXiv 1904.02689, section 3); the two heads
+of YOLOv10 (arXiv 2405.14458, section 3.1); the class head of PP-LiteSeg (arXiv 2204.02681). Names, shapes and order of
+the outputs: docs/design/dense.md.
 
 >>> head = DetectHead(Dense("detect", width=16, strides=(8, 16)), 3, Form()).eval()
 >>> scores, boxes = head([torch.zeros(1, 16, 4, 4), torch.zeros(1, 16, 2, 2)], {})
@@ -40,29 +41,41 @@ def build_head(dense: Dense, num_classes: int, detail_slots: Slots, form: Form) 
 class DetectHead(nn.Module):
     """Class scores and box distances, and where `dense` has prototypes their coefficients, at every point of a level.
 
-    Each level has weights of its own: they are few, and the maps of different levels have different statistics.
+    Each level has weights of its own: they are few, and the maps of different levels have different statistics. Where
+    `dense` is free of NMS, `guide` has the predictions that teach backbone and neck while the network is trained; those
+    of `levels`, which run, then learn from the maps without changing them. The fused form has no guide.
     """
 
     def __init__(self, dense: Dense, num_classes: int, form: Form, detail_slots: Slots = ()) -> None:
         super().__init__()
         self.strides = dense.strides
         self.levels = nn.ModuleList(LevelHead(dense, num_classes, form) for _ in dense.strides)
+        self.guide: nn.ModuleList | None = None
+        if dense.nms_free and form.norm:
+            self.guide = nn.ModuleList(LevelHead(dense, num_classes, form) for _ in dense.strides)
         self.prototypes = Prototypes(dense, detail_slots, form) if dense.num_prototypes else None
 
     def forward(self, levels: Sequence[Tensor], features: Mapping[int, Tensor]) -> tuple[Tensor, ...]:
         """Scores (B, A, C), boxes (B, A, 4) in input pixels[, coefficients (B, A, P), prototypes (B, P, H/4, W/4)].
 
-        levels: the neck's maps, fine to coarse; features: the backbone's by stride.
+        levels: the neck's maps, fine to coarse; features: the backbone's by stride. In training mode a guide's outputs
+        come first, then as many of the head that runs; both share the prototypes, which learn from the guide.
         """
-        predictions = [head(level) for head, level in zip(self.levels, levels, strict=True)]
+        prototypes: tuple[Tensor, ...] = ()
+        if self.prototypes is not None:
+            prototypes = (self.prototypes(levels[0], features[PROTOTYPE_STRIDE]),)
+        if self.guide is None or not self.training:
+            return self._predict(self.levels, levels) + prototypes
+        guiding = self._predict(self.guide, levels) + prototypes
+        outputs = self._predict(self.levels, [level.detach() for level in levels])
+        return guiding + outputs + tuple(each.detach() for each in prototypes)
+
+    def _predict(self, heads: nn.ModuleList, levels: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        predictions = [head(level) for head, level in zip(heads, levels, strict=True)]
         scores, boxes, *coefficients = zip(*predictions, strict=True)
         # Above zero, with a slope everywhere; softplus takes a fifth of the head's time (docs/LOG.md, 2026-11-26).
         distances = [(F.elu(box) + 1) * stride for box, stride in zip(boxes, self.strides, strict=True)]
-        outputs: tuple[Tensor, ...] = (_rows(scores), _rows(distances))
-        if self.prototypes is not None:
-            detail = features[PROTOTYPE_STRIDE]
-            outputs += (torch.tanh(_rows(coefficients[0])), self.prototypes(levels[0], detail))
-        return outputs
+        return (_rows(scores), _rows(distances), *(torch.tanh(_rows(each)) for each in coefficients))
 
 
 class LevelHead(nn.Module):
@@ -123,6 +136,8 @@ class SegmentHead(nn.Module):
 def initialise_predictions(network: nn.Module) -> None:
     """Small weights for the last convolutions, and biases that say "nothing here" and "a small box", in place.
 
+    A guide starts as a copy of the head that runs.
+
     Class maps start with weights of their usual size: with small ones the maps before them get so little gradient that
     three hundred steps taught eight pictures nothing (docs/LOG.md, 2026-11-26).
     """
@@ -136,6 +151,9 @@ def initialise_predictions(network: nn.Module) -> None:
                 _start(module.coefficients, 0.0)
         elif isinstance(module, SegmentHead):
             _start(module.classes, 0.0, std=len(module.classes.in_slots or ()) ** -0.5)
+    for module in network.modules():
+        if isinstance(module, DetectHead) and module.guide is not None:
+            module.guide.load_state_dict(module.levels.state_dict())
 
 
 def _start(prediction: ConvBN, bias: float, std: float = PREDICTION_STD) -> None:

@@ -12,6 +12,7 @@ True
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import torch
@@ -22,7 +23,7 @@ from ghostfit.arch import Arch
 from ghostfit.nn.build import Network, build
 from ghostfit.nn.ghost import ConvBN, LinearBN, TrainingConv
 
-__all__ = ["add_branches", "deploy", "fuse"]
+__all__ = ["add_branches", "deploy", "fuse", "with_nms"]
 
 Unit = ConvBN | LinearBN | TrainingConv
 
@@ -78,6 +79,17 @@ def add_branches(network: Network, branches: int = 3) -> Network:
             target = target.branches[0]  # type: ignore[assignment]
         target.load_state_dict(source.state_dict())
     return wide.train(network.training)
+
+
+@torch.no_grad()
+def with_nms(network: Network) -> Network:
+    """The dense form of a network free of NMS: its guide runs, so that several anchors answer for one object."""
+    dense = network.arch.dense
+    assert dense is not None and dense.nms_free and not network.is_fused
+    plain = _built(network.arch.replace(dense=dataclasses.replace(dense, nms_free=False)), network)
+    state = {name: value for name, value in network.state_dict().items() if not name.startswith("head.levels.")}
+    plain.load_state_dict({name.replace("head.guide.", "head.levels."): value for name, value in state.items()})
+    return plain.train(network.training)
 
 
 def _pairs(target: Network, source: Network) -> Iterator[tuple[Unit, Unit]]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_pretrained", "load_weights", "prepare_of", "save_weights"]
 
-CLASS_SCORES = r"head\.(classifier|classes|levels\.\d+\.scores)\."  # fresh for another number of classes
+CLASS_SCORES = r"head\.(classifier|classes|(levels|guide)\.\d+\.scores)\."  # fresh for another number of classes
 NEW_PARTS = r"(neck|head)\."  # fresh on a classifier's weights
 SUFFIXES = (".safetensors", ".pth", ".pt")
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "interpolation": "bicubic", "crop_pct": 0.875}
@@ -80,6 +80,9 @@ def load_weights(network: Network, weights: Mapping[str, Tensor], source: str = 
     """
     found = translate(weights, network.arch)
     wanted = network.state_dict()
+    if not any(name.startswith("head.guide.") for name in found):  # a head that needs NMS serves as the guide as well
+        copies = {name.replace("head.levels.", "head.guide."): tensor for name, tensor in found.items()}
+        found |= {name: tensor for name, tensor in copies.items() if name.startswith("head.guide.") and name in wanted}
     is_backbone = network.arch.dense is not None and not any(name.startswith("neck.") for name in found)
     if is_backbone:
         found = {name: tensor for name, tensor in found.items() if not name.startswith("head.")}

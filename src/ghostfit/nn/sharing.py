@@ -27,6 +27,7 @@ from torch.func import functional_call
 
 from ghostfit.arch import Arch
 from ghostfit.nn.build import Network, build
+from ghostfit.nn.dense_head import DetectHead
 from ghostfit.nn.ghost import ConvBN, GhostModule, LinearBN
 from ghostfit.space import Space
 
@@ -198,6 +199,8 @@ def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average
         norm.train()
+    for head in (module for module in network.modules() if isinstance(module, DetectHead)):
+        head.training = True  # a guide runs in training only, and has statistics too
     for x in batches:
         network(x)
     for norm, momentum in zip(norms, momenta, strict=True):

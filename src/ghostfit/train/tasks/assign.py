@@ -1,7 +1,8 @@
 """Which anchors learn which object: by how well they predict it already, or, at first, by where they lie.
 
-Task-aligned assignment: TOOD (arXiv 2108.07755, section 3.2), with the figures of PP-PicoDet (arXiv 2111.00902). ATSS:
-arXiv 1912.02424, algorithm 1. Both see an object's class and box only; nothing here loops over objects.
+Task-aligned assignment: TOOD (arXiv 2108.07755, section 3.2), with the figures of PP-PicoDet (arXiv 2111.00902); for a
+head without NMS one anchor an object (YOLOv10, arXiv 2405.14458, section 3.1). ATSS: arXiv 1912.02424, algorithm 1. All
+see an object's class and box only; nothing here loops over objects.
 
 >>> grid = make_grid((32, 32), (8, 16))
 >>> grid.levels_hw, grid.points[0].tolist(), grid.points[-1].tolist()
@@ -104,14 +105,7 @@ def assign_aligned(
     its best overlap.
     """
     images, slots = (y["classes"] >= 0).nonzero(as_tuple=True)
-    wanted, classes = y["boxes"][images, slots], y["classes"][images, slots]
-    is_inside = _contains(wanted, grid)
-    owners, anchors = is_inside.nonzero(as_tuple=True)
-    where = images[owners]
-    overlaps = overlap_of(boxes_xyxy[where, anchors], wanted[owners])
-    aligned = scores[where, anchors, classes[owners]].float().sigmoid() ** ALPHA * overlaps**BETA
-    table = aligned.new_full(is_inside.shape, -1.0)
-    table[owners, anchors] = aligned
+    wanted, table = y["boxes"][images, slots], _alignments(scores, boxes_xyxy, grid, y)
     best, anchors = table.topk(min(top_k, table.shape[1]), dim=1)
     owners, ranks = (best >= 0).nonzero(as_tuple=True)
     aligned, anchors = best[owners, ranks], anchors[owners, ranks]
@@ -122,6 +116,30 @@ def assign_aligned(
     most_aligned, most_overlap = (_most(values, owners, len(images)) for values in (aligned, overlaps))
     targets = aligned / most_aligned.clamp(min=torch.finfo(torch.float32).tiny) * most_overlap
     return Assignment(where, anchors, slots[owners], targets, ignored_anchors(grid, y))
+
+
+def assign_single(scores: Tensor, boxes_xyxy: Tensor, grid: Grid, y: Mapping[str, Tensor]) -> Assignment:
+    """Each object's one anchor of highest alignment, as `assign_aligned` has it; the wanted score is its overlap.
+
+    Where several objects want the same anchor, it goes to the one it is aligned with best, and the others take the best
+    that is left to them; an object goes without only where all its anchors are taken.
+    """
+    images, slots = (y["classes"] >= 0).nonzero(as_tuple=True)
+    table = _alignments(scores, boxes_xyxy, grid, y)
+    is_taken = torch.zeros(scores.shape[:2], dtype=torch.bool, device=scores.device)
+    chosen, waiting = images.new_full((len(images),), -1), torch.arange(len(images), device=images.device)
+    while len(waiting):
+        best, anchors = table[waiting].masked_fill(is_taken[images[waiting]], -1.0).max(1)
+        is_free = best >= 0
+        waiting, best, anchors = waiting[is_free], best[is_free], anchors[is_free]
+        has_won = _settle(images[waiting], anchors, waiting, best, scores.shape)
+        chosen[waiting[has_won]] = anchors[has_won]
+        is_taken[images[waiting], anchors] = True
+        waiting = waiting[~has_won]
+    owners = (chosen >= 0).nonzero()[:, 0]
+    where, anchors, objects = images[owners], chosen[owners], slots[owners]
+    targets = overlap_of(boxes_xyxy[where, anchors], y["boxes"][where, objects])
+    return Assignment(where, anchors, objects, targets, ignored_anchors(grid, y))
 
 
 def assign_nearest(boxes_xyxy: Tensor, grid: Grid, y: Mapping[str, Tensor], *, top_k: int = NEAREST) -> Assignment:
@@ -148,6 +166,20 @@ def assign_nearest(boxes_xyxy: Tensor, grid: Grid, y: Mapping[str, Tensor], *, t
     where = images[owners]
     targets = overlap_of(boxes_xyxy[where, anchors], wanted[owners])
     return Assignment(where, anchors, slots[owners], targets, ignored_anchors(grid, y))
+
+
+def _alignments(scores: Tensor, boxes_xyxy: Tensor, grid: Grid, y: Mapping[str, Tensor]) -> Tensor:
+    """(G, A): score x overlap^6 of each object, image after image, with each anchor; -1 where its centre is outside."""
+    images, slots = (y["classes"] >= 0).nonzero(as_tuple=True)
+    wanted, classes = y["boxes"][images, slots], y["classes"][images, slots]
+    is_inside = _contains(wanted, grid)
+    owners, anchors = is_inside.nonzero(as_tuple=True)
+    where = images[owners]
+    overlaps = overlap_of(boxes_xyxy[where, anchors], wanted[owners])
+    aligned = scores[where, anchors, classes[owners]].float().sigmoid() ** ALPHA * overlaps**BETA
+    table = aligned.new_full(is_inside.shape, -1.0)
+    table[owners, anchors] = aligned
+    return table
 
 
 def _nearest(centres: Tensor, grid: Grid, top_k: int) -> Tensor:

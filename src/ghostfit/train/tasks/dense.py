@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ghostfit.arch import Arch, Dense
+from ghostfit.nn.build import Network
+from ghostfit.nn.fuse import with_nms
 from ghostfit.train.config import TrainConfig
 from ghostfit.train.distill import AdaptedInput, freeze, load_teacher
 from ghostfit.train.evaluate import device_of
@@ -91,6 +93,16 @@ def passes(
         raise ValueError("there is no image to evaluate on; give a split that has some")
 
 
+def of_each_head(outputs: Outputs, num_outputs: int) -> list[Outputs]:
+    """The outputs of a network in evaluation, or those of its guide, then of its head (`ghostfit.nn.dense_head`)."""
+    return [outputs[begin : begin + num_outputs] for begin in range(0, len(outputs), num_outputs)]
+
+
+def sum_heads(guiding: Values, single: Values) -> Values:
+    """The losses of a guide, with that of the head that runs as ``nms_free_loss``, and added to ``loss``."""
+    return {**guiding, "loss": guiding["loss"] + single["loss"], "nms_free_loss": single["loss"]}
+
+
 def in_float32(outputs: Outputs | Tensor) -> Outputs:
     """The outputs as a tuple of float32 tensors."""
     return tuple(output.float() for output in (outputs if isinstance(outputs, tuple) else (outputs,)))
@@ -118,7 +130,8 @@ def teacher_for(
 ) -> nn.Module | None:
     """`teacher`, or the one that `config` names, frozen and on the network's device.
 
-    Raises ValueError when its head is of another task or has other levels: its outputs would mean something else.
+    One free of NMS teaches by its guide: sparse answers are no guide for a head that several anchors answer in. Raises
+    ValueError when its head is of another task or has other levels: its outputs would mean something else.
     """
     if teacher is None and config.teacher:
         teacher = load_teacher(config.teacher, num_classes=num_classes, prepare=getattr(network, "prepare", None))
@@ -130,6 +143,12 @@ def teacher_for(
             f"a teacher for {wanted.task!r} at strides {wanted.strides} can't teach {own.task!r} at {own.strides}; "
             "train one with the same kind of head on this data"
         )
+    inner = inner_of(teacher)
+    if wanted and wanted.nms_free and isinstance(inner, Network):
+        if isinstance(teacher, AdaptedInput):
+            teacher.network = with_nms(inner)
+        else:
+            teacher = with_nms(inner)
     return freeze(teacher).to(device_of(network))
 
 

@@ -2,11 +2,13 @@
 
 Sources: assignment, see `ghostfit.train.tasks.assign`; weights of the losses and their normaliser PP-PicoDet
 (arXiv 2111.00902, section 3.3, without the distribution focal loss); distillation of scores and boxes where the
-teacher is confident, after arXiv 2006.13108 (feature richness) and 2204.05957 (localisation).
+teacher is confident, after arXiv 2006.13108 (feature richness) and 2204.05957 (localisation); two heads
+for a network free of NMS YOLOv10 (arXiv 2405.14458, section 3.1).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,14 +22,34 @@ from ghostfit.train.config import TrainConfig
 from ghostfit.train.evaluate import device_of
 from ghostfit.train.precision import autocast_of
 from ghostfit.train.task import Loader
-from ghostfit.train.tasks.assign import Assignment, Grid, assign_aligned, assign_nearest, check_sizes, grid_of
-from ghostfit.train.tasks.dense import Outputs, Values, arch_of, check_settings, in_float32, sizes_of, step, teacher_for
+from ghostfit.train.tasks.assign import (
+    Assignment,
+    Grid,
+    assign_aligned,
+    assign_nearest,
+    assign_single,
+    check_sizes,
+    grid_of,
+)
+from ghostfit.train.tasks.dense import (
+    Outputs,
+    Values,
+    arch_of,
+    check_settings,
+    in_float32,
+    of_each_head,
+    sizes_of,
+    step,
+    sum_heads,
+    teacher_for,
+)
 from ghostfit.train.tasks.losses import giou_of, imitation_loss, varifocal_loss
 from ghostfit.train.tasks.scoring import figures_of, score_objects
 
 SCORE_WEIGHT, BOX_WEIGHT = 1.0, 2.5  # PP-PicoDet: varifocal 1.0, GIoU 2.5
 WARMUP = 0.1  # of the training, in which the network's own predictions are no guide yet
 CONFIDENT = 0.2  # score of a teacher from which on its box is taken for true
+NUM_OUTPUTS = 2  # of a head
 
 
 @dataclass(kw_only=True)
@@ -35,11 +57,13 @@ class Detect:
     """The task of finding objects; a `Task` of the loop.
 
     `strides` are the levels of the head. `sizes_hw` are the input sizes that may occur, the labels' own first: outputs
-    tell by their number of anchors which one they come from.
+    tell by their number of anchors which one they come from. `nms_free`: each object is one anchor's, in the outputs of
+    the head that runs; in training those of a guide stand before them.
     """
 
     strides: tuple[int, ...]
     sizes_hw: tuple[tuple[int, int], ...]
+    nms_free: bool = False
     warmup: float = WARMUP
     teacher: nn.Module | None = None
     distill_weight: float = 0.5
@@ -62,12 +86,19 @@ class Detect:
         return step(self, network, x, y)
 
     def loss(self, outputs: Outputs, y: Mapping[str, Tensor]) -> Values:
-        """``loss``, ``score_loss`` and ``box_loss``. outputs, y: as docs/design/dense.md has them."""
-        return detection_loss(outputs, y, self.sizes_hw, self.strides, is_early=self.progress < self.warmup).values
+        """``loss``, ``score_loss`` and ``box_loss``. outputs, y: as docs/design/dense.md has them.
+
+        With a guide they are its own, and ``nms_free_loss`` is the other head's.
+        """
+        *guiding, last = of_each_head(outputs, NUM_OUTPUTS)
+        single = self._loss(last, y, is_single=self.nms_free)
+        return sum_heads(self._loss(guiding[0], y), single) if guiding else single
 
     def distill(self, outputs: Outputs, teacher_outputs: Outputs, y: Mapping[str, Tensor]) -> Tensor:
         """Distance from the teacher's scores, and from its boxes where it is confident; labels are not looked at."""
-        return distill_detection(outputs, teacher_outputs, self.sizes_hw, self.strides)
+        pairs = zip(of_each_head(outputs, NUM_OUTPUTS), of_each_head(teacher_outputs, NUM_OUTPUTS), strict=False)
+        distances = [distill_detection(own, wanted, self.sizes_hw, self.strides) for own, wanted in pairs]
+        return torch.stack(distances).sum()
 
     def evaluate(self, network: nn.Module, batches: Loader) -> dict[str, float]:
         """COCO's mean average precision of the boxes, and the mean loss."""
@@ -82,20 +113,24 @@ class Detect:
         wanted_precision: float | None = None,
     ) -> dict[str, Any]:
         """All figures of the boxes; see `score_objects`."""
-        loss = lambda outputs, y: detection_loss(  # noqa: E731
-            outputs, y, self.sizes_hw, self.strides, is_early=False
-        ).values["loss"]
+        judged = dataclasses.replace(self, progress=1.0)
         return score_objects(
             network,
             batches,
-            loss,
+            lambda outputs, y: judged.loss(outputs, y)["loss"],
             autocast=self.autocast,
             sizes_hw=self.sizes_hw,
             strides=self.strides,
             kind="boxes",
+            nms=not self.nms_free,
             wanted_recall=wanted_recall,
             wanted_precision=wanted_precision,
         )
+
+    def _loss(self, outputs: Outputs, y: Mapping[str, Tensor], *, is_single: bool = False) -> Values:
+        is_early = self.progress < self.warmup
+        found = detection_loss(outputs, y, self.sizes_hw, self.strides, is_early=is_early, is_single=is_single)
+        return found.values
 
 
 def make_detect(
@@ -115,6 +150,7 @@ def make_detect(
     return Detect(
         strides=dense.strides,
         sizes_hw=sizes_of(arch, teacher),
+        nms_free=dense.nms_free,
         teacher=teacher,
         distill_weight=config.distill_weight,
         autocast=autocast_of(config.amp, device_of(network)),
@@ -140,8 +176,9 @@ def detection_loss(
     strides: tuple[int, ...],
     *,
     is_early: bool,
+    is_single: bool = False,
 ) -> DetectionLoss:
-    """Losses of scores and boxes; `is_early` assigns anchors by place instead of by prediction.
+    """Losses of scores and boxes; `is_early` assigns anchors by place, not by prediction, `is_single` one an object.
 
     outputs: scores (B, A, C) and boxes (B, A, 4), then what is not read here. Losses are sums over all anchors, over
     the sum of the wanted scores (at least 1).
@@ -151,7 +188,10 @@ def detection_loss(
     y = labels_at(y, sizes_hw[0], grid.size_hw)
     boxes = boxes_of(distances, grid)
     with torch.no_grad():
-        found = assign_nearest(boxes, grid, y) if is_early else assign_aligned(scores, boxes, grid, y)
+        if is_early and not is_single:
+            found = assign_nearest(boxes, grid, y)
+        else:
+            found = (assign_single if is_single else assign_aligned)(scores, boxes, grid, y)
         normaliser = found.targets.sum().clamp(min=1)
         where = (found.images, found.anchors, y["classes"][found.images, found.objects])
     score_loss = varifocal_loss(scores, where, found.targets, _ignored(found)) / normaliser

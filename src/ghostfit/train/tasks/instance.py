@@ -6,6 +6,7 @@ resolution, of some of the anchors that learn an object.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,7 +21,18 @@ from ghostfit.train.evaluate import device_of
 from ghostfit.train.precision import autocast_of
 from ghostfit.train.task import Loader
 from ghostfit.train.tasks.assign import Assignment, check_sizes, grid_of
-from ghostfit.train.tasks.dense import Outputs, Values, arch_of, check_settings, in_float32, sizes_of, step, teacher_for
+from ghostfit.train.tasks.dense import (
+    Outputs,
+    Values,
+    arch_of,
+    check_settings,
+    in_float32,
+    of_each_head,
+    sizes_of,
+    step,
+    sum_heads,
+    teacher_for,
+)
 from ghostfit.train.tasks.detect import (
     CONFIDENT,
     WARMUP,
@@ -34,6 +46,7 @@ from ghostfit.train.tasks.losses import dice_loss
 from ghostfit.train.tasks.scoring import figures_of, score_objects
 
 DICE_WEIGHT, CROSS_WEIGHT = 2.0, 1.0  # RTMDet-Ins (arXiv 2212.07784) has Dice 2.0; the crop is YOLACT's
+NUM_OUTPUTS = 4  # of a head
 MOST_MASKS = 16  # of an image in a step: each costs as many floats as a prototype; see `choose`
 
 
@@ -43,6 +56,7 @@ class Instance:
 
     strides: tuple[int, ...]
     sizes_hw: tuple[tuple[int, int], ...]
+    nms_free: bool = False
     warmup: float = WARMUP
     teacher: nn.Module | None = None
     distill_weight: float = 0.5
@@ -65,13 +79,22 @@ class Instance:
         return step(self, network, x, y)
 
     def loss(self, outputs: Outputs, y: Mapping[str, Tensor]) -> Values:
-        """``loss``, ``score_loss``, ``box_loss`` and ``mask_loss``. outputs, y: as docs/design/dense.md has them."""
-        return self._loss(outputs, y, is_early=self.progress < self.warmup)
+        """``loss``, ``score_loss``, ``box_loss`` and ``mask_loss``. outputs, y: as docs/design/dense.md has them.
+
+        With a guide they are its own, and ``nms_free_loss`` is the other head's.
+        """
+        *guiding, last = of_each_head(outputs, NUM_OUTPUTS)
+        single = self._loss(last, y, is_single=self.nms_free)
+        return sum_heads(self._loss(guiding[0], y), single) if guiding else single
 
     def distill(self, outputs: Outputs, teacher_outputs: Outputs, y: Mapping[str, Tensor]) -> Tensor:
         """Distance from the teacher's scores, and from its boxes and masks where it is confident."""
-        boxes = distill_detection(outputs, teacher_outputs, self.sizes_hw, self.strides)
-        return boxes + self._distill_masks(outputs, teacher_outputs)
+        pairs = zip(of_each_head(outputs, NUM_OUTPUTS), of_each_head(teacher_outputs, NUM_OUTPUTS), strict=False)
+        distances = [
+            distill_detection(own, wanted, self.sizes_hw, self.strides) + self._distill_masks(own, wanted)
+            for own, wanted in pairs
+        ]
+        return torch.stack(distances).sum()
 
     def evaluate(self, network: nn.Module, batches: Loader) -> dict[str, float]:
         """COCO's mean average precision of the masks at stride 4, and the mean loss."""
@@ -86,22 +109,24 @@ class Instance:
         wanted_precision: float | None = None,
     ) -> dict[str, Any]:
         """All figures of the masks; see `score_objects`."""
-        loss = lambda outputs, y: self._loss(outputs, y, is_early=False)["loss"]  # noqa: E731
+        judged = dataclasses.replace(self, progress=1.0)
         return score_objects(
             network,
             batches,
-            loss,
+            lambda outputs, y: judged.loss(outputs, y)["loss"],
             autocast=self.autocast,
             sizes_hw=self.sizes_hw,
             strides=self.strides,
             kind="masks",
+            nms=not self.nms_free,
             wanted_recall=wanted_recall,
             wanted_precision=wanted_precision,
         )
 
-    def _loss(self, outputs: Outputs, y: Mapping[str, Tensor], *, is_early: bool) -> Values:
+    def _loss(self, outputs: Outputs, y: Mapping[str, Tensor], *, is_single: bool = False) -> Values:
         coefficients, prototypes = in_float32(outputs[2:])
-        found = detection_loss(outputs, y, self.sizes_hw, self.strides, is_early=is_early)
+        is_early = self.progress < self.warmup
+        found = detection_loss(outputs, y, self.sizes_hw, self.strides, is_early=is_early, is_single=is_single)
         grid = grid_of(coefficients.shape[1], self.sizes_hw, self.strides, coefficients.device)
         loss = mask_loss(coefficients, prototypes, found.y, found.assignment, grid.size_hw)
         return {**found.values, "loss": found.values["loss"] + loss, "mask_loss": loss}
@@ -147,6 +172,7 @@ def make_instance(
     return Instance(
         strides=dense.strides,
         sizes_hw=sizes_of(arch, teacher),
+        nms_free=dense.nms_free,
         teacher=teacher,
         distill_weight=config.distill_weight,
         autocast=autocast_of(config.amp, device_of(network)),

@@ -31,6 +31,7 @@ def score_objects(
     sizes_hw: Sequence[tuple[int, int]],
     strides: tuple[int, ...],
     kind: Literal["boxes", "masks"],
+    nms: bool = True,
     wanted_recall: float | None = None,
     wanted_precision: float | None = None,
 ) -> dict[str, Any]:
@@ -58,6 +59,7 @@ def score_objects(
             placements=[_placement(image_hw, own_hw)] * len(y["classes"]),
             class_names=names,
             score_threshold=SCORE_FLOOR,
+            nms=nms,
         )
     report = detection_report(
         results, truths, names, kind=kind, wanted_recall=wanted_recall, wanted_precision=wanted_precision
