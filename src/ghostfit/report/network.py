@@ -183,6 +183,7 @@ def _dense_rows(dense: Dense, row: Callable[..., _Row]) -> list[_Row]:
     neck += [("", f"expand {dense.expand}")] if dense.expand else []
     head = [("", f"depth {dense.head_depth}"), kernel]
     head += [("mark", f"prototypes {dense.num_prototypes}")] if dense.num_prototypes else []
+    head += [("mark", "no NMS")] if dense.nms_free else []
     return [
         row("neck", "Neck", "", (None, wide), neck + _ghost_output(wide), stride),
         row("head", "Head", "", (None, fine), head + _ghost_output(fine), stride),

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ghostfit.arch import Arch, Dense
+from ghostfit.arch import OBJECT_TASKS, Arch, Dense
 from ghostfit.counting import count
 from ghostfit.data.readers import read_dataset
 from ghostfit.presets import list_presets, preset
@@ -68,18 +68,20 @@ def make_outset(
     most_macs: Callable[[Arch], float] = lambda arch: float("inf"),
     align: int = 16,
     task: str = "classify",
+    nms_free: bool = False,
 ) -> Outset:
     """Choose or load the start network and open the space around it.
 
     `start` is ``auto``, a preset, or a file or run folder with an architecture; `weights` a source of
     `ghostfit.nn.pretrained`, or empty. An automatic start is as wide as the limits and `most_macs` (of a network of its
-    kind) allow. With a dense `task` it is the backbone of its neck and head. Raises ValueError for an unknown start.
+    kind) allow. With a dense `task` it is the backbone of its neck and head, `nms_free` or not. Raises ValueError for
+    an unknown start.
     """
     name = preset_of(weights) if start == "auto" and weights else start
     if weights:
         from ghostfit.nn.pretrained import load_pretrained
 
-        arch = named_arch(name, num_classes, size_hw, in_channels, task)
+        arch = named_arch(name, num_classes, size_hw, in_channels, task, nms_free=nms_free)
         network = load_pretrained(arch, weights)
         space = Space.around(
             arch,
@@ -93,9 +95,9 @@ def make_outset(
         )
         return Outset(f"{name} with {weights}", arch, space, network)
     if name != "auto":
-        arch = named_arch(name, num_classes, size_hw, in_channels, task)
+        arch = named_arch(name, num_classes, size_hw, in_channels, task, nms_free=nms_free)
         return Outset(name, arch, Space.around(arch, widths=WIDTHS, expands=EXPANDS, sizes=SIZES, align=8))
-    arch = automatic_start(num_classes, size_hw, in_channels, limits, costs_of, most_macs, task)
+    arch = automatic_start(num_classes, size_hw, in_channels, limits, costs_of, most_macs, task, nms_free)
     around = partial(Space.around, arch, widths=WIDTHS, expands=EXPANDS, ratios=RATIOS, sizes=SIZES, align=align)
     space = around(least_depth=LEAST_DEPTH)
     if limits.given() and limits.violations(costs_of(space.smallest())):
@@ -111,6 +113,7 @@ def automatic_start(
     costs_of: Callable[[Arch], Costs],
     most_macs: Callable[[Arch], float],
     task: str = "classify",
+    nms_free: bool = False,
 ) -> Arch:
     """The start network, as wide as the limits (stretched) and the time for training allow.
 
@@ -119,7 +122,7 @@ def automatic_start(
 
     def make(width: float) -> Arch:
         arch = conv_start(num_classes, size_hw, in_channels=in_channels, width=width)
-        return arch_for(task, arch, width)
+        return arch_for(task, arch, width, nms_free=nms_free)
 
     affordable = most_macs(make(0.5))
     if not limits.given() and math.isinf(affordable):
@@ -144,6 +147,8 @@ def check_input(config: Any) -> None:
     dataset = read_dataset(config.data, format=config.format or None, task=config.task or None)
     if isinstance(config, TrainConfig):
         check_settings(config, dataset.task)
+    if config.nms_free and dataset.task not in OBJECT_TASKS:
+        raise ValueError(f"--nms-free has no effect on the task {dataset.task!r}; leave it out")
     name: str = getattr(config, "start", "") or getattr(config, "arch", "auto")
     if name == "auto" and config.weights:
         name = preset_of(config.weights)
@@ -154,21 +159,30 @@ def check_input(config: Any) -> None:
         raise ValueError(f"--runtime {runtime} is not installed; installed: {', '.join(installed_backends())}")
 
 
-def arch_for(task: str, arch: Arch, width: float = 1.0) -> Arch:
+def arch_for(task: str, arch: Arch, width: float = 1.0, *, nms_free: bool = False) -> Arch:
     """`arch` as a network for `task`, with a neck of `width` times the usual channels where it has none yet.
 
-    Raises ValueError when its stages don't have the strides that the task needs, or it is for another task.
+    It is free of NMS if it was or `nms_free` asks for it. Raises ValueError when its stages don't have the strides that
+    the task needs, or it is for another task.
     """
     if arch.task == task:
-        return arch
+        return arch.replace(dense=dataclasses.replace(arch.dense, nms_free=True)) if arch.dense and nms_free else arch
     if arch.dense is not None or task == "classify":
         raise ValueError(f"an architecture for {arch.task!r} can't be one for {task!r}; name a preset, or a classifier")
     usual = Dense(task)  # type: ignore[arg-type]
     channels = min(max(aligned(usual.width * width), LEAST_NECK), usual.width)
-    return arch.as_dense(dataclasses.replace(usual, width=channels))
+    return arch.as_dense(dataclasses.replace(usual, width=channels, nms_free=nms_free))
 
 
-def named_arch(name: str, num_classes: int, size_hw: tuple[int, int], in_channels: int, task: str = "classify") -> Arch:
+def named_arch(
+    name: str,
+    num_classes: int,
+    size_hw: tuple[int, int],
+    in_channels: int,
+    task: str = "classify",
+    *,
+    nms_free: bool = False,
+) -> Arch:
     """An architecture by the name of a preset, or from a JSON file, or the found one of a run folder, for `task`.
 
     Raises ValueError when there is none of that name, or it can't serve the task.
@@ -187,13 +201,13 @@ def named_arch(name: str, num_classes: int, size_hw: tuple[int, int], in_channel
             raise ValueError(f"{path} is no architecture: {error}") from error
         arch = Arch.from_dict(data.get("arch", data)) if isinstance(data, dict) else Arch.from_json(text)
         arch = arch.deployed().replace(num_classes=num_classes, size_hw=size_hw, in_channels=in_channels)
-        return arch_for(task, arch)
+        return arch_for(task, arch, nms_free=nms_free)
     if path.suffix in (".json", ".ghost") or "/" in name:
         raise ValueError(
             f"{name}: no such file; --start takes auto, a preset ({', '.join(list_presets()[:3])}, ...) or a file"
         )
     arch = preset(name, num_classes=num_classes, size_hw=size_hw, in_channels=in_channels).deployed()
-    return arch_for(task, arch)
+    return arch_for(task, arch, nms_free=nms_free)
 
 
 def preset_of(weights: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ghostfit.arch import Arch
@@ -90,11 +91,11 @@ def rivals(hunt: Hunt, latency_ms: float) -> Iterator[tuple[str, Arch]]:
     own = fitted(start)
     if own is not None:
         yield "start network, width-scaled", own
+    kind = partial(named_arch, nms_free=start.dense is not None and start.dense.nms_free)
     scaled = {
         name: arch
         for name in PRESETS
-        if (arch := fitted(named_arch(name, start.num_classes, start.size_hw, start.in_channels, start.task)))
-        is not None
+        if (arch := fitted(kind(name, start.num_classes, start.size_hw, start.in_channels, start.task))) is not None
     }
     if scaled:
         name = max(scaled, key=lambda name: count(scaled[name]).macs)

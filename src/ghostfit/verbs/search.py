@@ -61,6 +61,9 @@ class SearchConfig(Limits):
         "squash", "how images get one shape: squashed, their middle cut out, or whole with bars at the sides"
     )
     channels: Literal[1, 3] = option(3, "what networks look at: 3 for colour, 1 for gray")
+    nms_free: bool = option(
+        False, "objects: a network that answers once for each, with nothing to suppress; trains a second head meanwhile"
+    )
     time_s: float | None = option(None, "wall-clock limit of the whole run, such as 90s, 20m or 2h", unit="duration")
     start: str = option("auto", "network to search around: auto, a preset, or a run or JSON file with an architecture")
     weights: str = option("", "weights to start from: timm:NAME, package:NAME, or a .safetensors or .pth file")
@@ -384,6 +387,7 @@ class Hunt:
             costs_of=self.costs,
             most_macs=self._most_macs(material),
             task=material.task,
+            nms_free=config.nms_free,
         )
 
     def _most_macs(self, material: Material) -> Callable[[Arch], float]:

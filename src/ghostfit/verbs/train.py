@@ -44,6 +44,9 @@ class TrainConfig(LoopConfig):
         "squash", "how images get one shape: squashed, their middle cut out, or whole with bars at the sides"
     )
     channels: Literal[1, 3] = option(3, "what networks look at: 3 for colour, 1 for gray")
+    nms_free: bool = option(
+        False, "objects: a network that answers once for each, with nothing to suppress; trains a second head meanwhile"
+    )
     recall: float | None = option(
         None, "objects: choose the score from which on they count so that this share is found (default: the best F1)"
     )
@@ -148,7 +151,12 @@ def start_network(config: TrainConfig, material: Material, on_event: OnEvent) ->
 
     prepare = material.prepare
     arch: Arch = named_arch(
-        config.arch, len(material.dataset.class_names), prepare.size_hw, prepare.in_channels, material.task
+        config.arch,
+        len(material.dataset.class_names),
+        prepare.size_hw,
+        prepare.in_channels,
+        material.task,
+        nms_free=config.nms_free,
     )
     torch.manual_seed(config.seed)
     if not config.weights:
