@@ -92,6 +92,13 @@ def test_a_classifier_is_written_as_before_there_were_dense_tasks():
     assert "dense" not in small().to_dict() and small().output_names == ("logits",) and small().taps == ()
 
 
+def test_a_head_with_nms_is_written_as_before_there_was_another():
+    plain, free = (BACKBONE.as_dense(Dense("detect", nms_free=nms_free)) for nms_free in (False, True))
+    assert plain.id == "0a48c89297e8" and "nms_free" not in plain.to_json()
+    assert free.id != plain.id and Arch.from_json(free.to_json()) == free
+    assert Arch.from_json(plain.to_json()) == plain and free.output_names == plain.output_names
+
+
 def test_the_task_fills_in_what_is_not_said():
     assert Dense("detect") == Dense("detect", width=96, strides=(8, 16, 32, 64))
     assert Dense("instance").num_prototypes == 32 and Dense("segment").widths == (32, 64, 128)
@@ -133,6 +140,7 @@ def test_a_backbone_without_a_stride_is_refused():
         ({"kernel": 4}, "must be odd"),
         ({"act": "gelu"}, "allowed: relu"),
         ({"num_prototypes": 8}, "only 'instance' has prototypes"),
+        ({"task": "segment", "nms_free": True}, "only detect and instance have anything to suppress"),
     ],
 )
 def test_refuses_what_no_head_can_be(changes, message):

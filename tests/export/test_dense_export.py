@@ -26,6 +26,8 @@ DENSE = {
     "detect": Dense("detect", width=32),
     "narrow": Dense("detect", width=20, ratio=2, expand=1, head_depth=0, strides=(16, 32)),
     "instance": Dense("instance", width=32, ratio=2, head_depth=1),
+    "nms free": Dense("detect", width=20, strides=(16, 32), nms_free=True),
+    "instance, nms free": Dense("instance", width=16, head_depth=1, nms_free=True),
     "segment": Dense("segment", width=64, expand=1),
     "fine": Dense("segment", width=64, ratio=2, strides=(4, 8, 16, 32)),
 }
@@ -135,6 +137,7 @@ def test_bundle(name, network_of, photos, tmp_path):
     if task != "segment":
         assert (manifest.decode.score_threshold, manifest.decode.iou_threshold) == (0.4, 0.5)
         assert manifest.decode.strides == network.arch.dense.strides
+        assert manifest.decode.nms is not network.arch.dense.nms_free
         assert manifest.parity["decoded"]["num_objects"] > 0
     assert manifest.parity["passed"] and set(manifest.parity["raw"]["outputs"]) == set(network.arch.output_names)
     stages = {stage["name"]: stage["max_rel"] for stage in manifest.parity["stages"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
@@ -9,11 +10,12 @@ import torch
 from torch import nn
 
 from ghostfit.arch import Arch, Block, Dense, Head, Stage, Stem
+from ghostfit.counting import count
 from ghostfit.nn.build import build
-from ghostfit.nn.fuse import add_branches, deploy, fuse
+from ghostfit.nn.fuse import add_branches, deploy, fuse, with_nms
 from ghostfit.nn.importance import sort_channels
 from ghostfit.nn.pretrained import load_weights
-from ghostfit.nn.sharing import Supernet
+from ghostfit.nn.sharing import Supernet, recalibrate
 from ghostfit.presets import list_presets, preset
 from ghostfit.search.start import plain_start
 from ghostfit.space import Space
@@ -23,6 +25,8 @@ DENSE = [
     Dense("detect", width=24, ratio=2, expand=1, kernel=3, head_depth=1, strides=(16, 32)),
     Dense("instance", width=32, ratio=2, head_depth=1, num_prototypes=12),
     Dense("instance", width=32, expand=2, act="hard_swish"),
+    Dense("detect", width=24, ratio=2, head_depth=1, strides=(16, 32), nms_free=True),
+    Dense("instance", width=32, ratio=2, expand=1, nms_free=True),
     Dense("segment", width=64, ratio=2, strides=(4, 8, 16, 32)),
     Dense("segment", width=48, head_depth=0, expand=1),
 ]
@@ -153,6 +157,71 @@ def test_a_subnet_on_slices_is_the_plain_network(dense, assert_close):
         x = image(arch)
         for found, wanted in zip(supernet(x, arch), supernet.extract(arch).eval()(x), strict=True):
             assert_close(found, wanted, 1e-4)
+
+
+NMS_FREE = [dense for dense in DENSE if dense.nms_free]
+
+
+@pytest.mark.parametrize("dense", NMS_FREE)
+@torch.no_grad()
+def test_a_guide_runs_in_training_only(dense):
+    """Its outputs come first and are the head's at the start; the form that runs is as large as without."""
+    network = build(SMALL.as_dense(dense))
+    x, num = image(network.arch), len(network.arch.output_names)
+    both, last = network.train()(x), network.eval()(x)
+    assert len(both) == 2 * num and shapes(both[:num]) == shapes(both[num:]) == shapes(last)
+    assert all(torch.equal(guiding, own) for guiding, own in zip(both[:num], both[num:], strict=True))
+    plain = build(SMALL.as_dense(dataclasses.replace(dense, nms_free=False)))
+    assert fuse(network).state_dict().keys() == fuse(plain).state_dict().keys()
+    assert count(network.arch) == count(plain.arch)
+
+
+@pytest.mark.parametrize("dense", NMS_FREE)
+def test_only_the_guide_teaches_backbone_and_neck(dense):
+    network = build(SMALL.as_dense(dense))
+    outputs = network(image(network.arch))
+    sum(output.square().sum() for output in outputs[len(outputs) // 2 :] if output.requires_grad).backward()
+    taught = {
+        name.rsplit(".conv.", 1)[0].rsplit(".bn.", 1)[0] for name, p in network.named_parameters() if p.grad is not None
+    }
+    assert taught and all(name.startswith("head.levels.") for name in taught)
+
+
+@pytest.mark.parametrize("dense", NMS_FREE)
+@torch.no_grad()
+def test_a_guide_on_slices_is_that_of_the_plain_network(dense, assert_close):
+    start = SMALL.as_dense(dense)
+    space = Space.around(start, widths=(0.5, 1.0), expands=(1.0,), ratios=(1, 2), se=False, sizes=(1.0,))
+    supernet = shaken(Supernet(space)).train()
+    for arch in (start, space.smallest()):
+        found, network = supernet(image(arch), arch), supernet.extract(arch)
+        for one, other in zip(found, network(image(arch)), strict=True):
+            assert_close(one, other, 1e-4)
+
+
+@torch.no_grad()
+def test_the_dense_form_is_the_guide(assert_close):
+    """Also where statistics are set anew: the guide's are, though only the other head runs in evaluation."""
+    network = shaken(build(SMALL.as_dense(Dense("instance", width=16, ratio=2, nms_free=True))))
+    dense, x = with_nms(network), image(network.arch, 4)
+    assert not dense.arch.dense.nms_free
+    for found, wanted in zip(dense.train()(x), network.train()(x)[:4], strict=True):
+        assert torch.equal(found, wanted)
+    for each in (network.eval(), dense.eval()):
+        recalibrate(each, [x])
+    for found, wanted in zip(with_nms(network)(x), dense(x), strict=True):
+        assert_close(found, wanted)
+
+
+@torch.no_grad()
+def test_a_detector_that_needs_nms_becomes_both_heads():
+    arch = SMALL.as_dense(Dense("detect", width=16))
+    trained = shaken(build(arch))
+    free = build(SMALL.as_dense(Dense("detect", width=16, nms_free=True)).replace(num_classes=5))
+    load_weights(free, trained.state_dict())
+    x = image(arch)
+    for network in (free.eval(), with_nms(free).eval()):
+        assert torch.equal(network(x)[1], trained(x)[1]) and network(x)[0].shape[2] == 5
 
 
 @torch.no_grad()

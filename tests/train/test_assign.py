@@ -12,6 +12,7 @@ from ghostfit.train.tasks.assign import (
     _nearest,
     assign_aligned,
     assign_nearest,
+    assign_single,
     check_sizes,
     grid_of,
     ignored_anchors,
@@ -55,6 +56,35 @@ def test_an_anchor_goes_to_the_object_that_it_is_aligned_with_best():
 def test_only_the_best_anchors_of_an_object_are_taken():
     scores, boxes, y = two_objects()
     assert pairs(assign_aligned(scores, boxes, SMALL, y, top_k=1)) == {(0, 0): (0, 1.0), (0, 1): (1, 0.5)}
+
+
+def test_a_single_anchor_each_is_the_best_one():
+    scores, boxes, y = two_objects()
+    assert pairs(assign_single(scores, boxes, SMALL, y)) == {(0, 0): (0, 1.0), (0, 1): (1, 0.5)}
+
+
+def test_where_two_want_one_anchor_the_lesser_takes_its_next():
+    """With a score of 1/200 for anchor 0 the wide object prefers anchor 1 as well, where the tall one has more."""
+    scores, boxes, y = two_objects()
+    scores[0, 0, 0] = -math.log(199)
+    assert pairs(assign_aligned(scores, boxes, SMALL, y, top_k=1)) == {(0, 1): (1, 0.5)}
+    assert pairs(assign_single(scores, boxes, SMALL, y)) == {(0, 1): (1, 0.5), (0, 0): (0, 1.0)}
+
+
+def test_every_object_has_one_anchor_as_long_as_there_are_enough():
+    """Three equal objects over two anchors; other images and padding beside them."""
+    scores, boxes, y = two_objects()
+    wide = y["boxes"][:, :1]
+    y = {"boxes": wide.expand(2, 4, 4), "classes": torch.tensor([[-1, 0, 0, 0], [0, -1, -1, -1]])}
+    found = pairs(assign_single(scores.expand(2, -1, -1), boxes.expand(2, -1, -1), SMALL, y))
+    assert found == {(0, 0): (1, 1.0), (0, 1): (2, 0.5), (1, 0): (0, 1.0)}
+
+
+def test_a_single_anchor_is_found_where_nothing_overlaps():
+    scores, boxes, y = two_objects()
+    found = assign_single(scores, boxes * 0 + 4, SMALL, y)
+    assert sorted(found.objects.tolist()) == [0, 1] and len(set(found.anchors.tolist())) == 2
+    assert not found.targets.any()
 
 
 def test_of_equal_alignments_the_first_object_wins():

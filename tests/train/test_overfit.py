@@ -17,10 +17,20 @@ SIZE, STEPS = 96, 300
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "least"), [("detect", 0.98), ("instance", 0.98), ("segment", 0.95)])
-def test_eight_images_are_learnt_by_heart(task: str, least: float) -> None:
+@pytest.mark.parametrize(
+    ("task", "nms_free", "least"),
+    [
+        ("detect", False, 0.98),
+        ("instance", False, 0.98),
+        ("segment", False, 0.95),
+        ("detect", True, 0.98),
+        ("instance", True, 0.98),
+    ],
+)
+def test_eight_images_are_learnt_by_heart(task: str, nms_free: bool, least: float) -> None:
     torch.manual_seed(0)
-    dense = Dense(task, width=48, strides=() if task == "segment" else (8, 16, 32))  # type: ignore[arg-type]
+    strides = () if task == "segment" else (8, 16, 32)
+    dense = Dense(task, width=48, strides=strides, nms_free=nms_free)  # type: ignore[arg-type]
     num_classes = NUM_CLASSES + (task == "segment")
     network = build(conv_start(num_classes, (SIZE, SIZE), depth=2).as_dense(dense))
     data = Shapes(task, size=SIZE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 
@@ -14,12 +15,13 @@ from torch import nn
 
 from ghostfit.arch import Dense
 from ghostfit.nn.build import build
+from ghostfit.nn.fuse import with_nms
 from ghostfit.presets import preset
 from ghostfit.train.config import TrainConfig
 from ghostfit.train.fit import fit
 from ghostfit.train.task import FollowsProgress
 from ghostfit.train.tasks import TASKS, make_task
-from ghostfit.train.tasks.assign import make_grid
+from ghostfit.train.tasks.assign import assign_single, make_grid
 from ghostfit.train.tasks.detect import Detect, make_detect, resize_levels
 from ghostfit.train.tasks.instance import MOST_MASKS, Instance, rank_within
 from ghostfit.train.tasks.segment import Segment, count_pixels, interpolate
@@ -29,12 +31,12 @@ DENSE = ("detect", "instance", "segment")
 GRID = make_grid((SIZE, SIZE), STRIDES)
 
 
-def network_for(task, size=SIZE, width=16):
+def network_for(task, size=SIZE, width=16, nms_free=False):
     torch.manual_seed(0)
     num_classes = {"classify": 3, "segment": NUM_CLASSES + 1}.get(task, NUM_CLASSES)
     if task == "classify":
         return build(preset("ghostnet_050", num_classes=num_classes, size_hw=(32, 32)))
-    dense = Dense(task, width=width, strides=() if task == "segment" else STRIDES)
+    dense = Dense(task, width=width, strides=() if task == "segment" else STRIDES, nms_free=nms_free)
     return build(preset("ghostnet_050", num_classes=num_classes, size_hw=(size, size)).as_dense(dense))
 
 
@@ -137,6 +139,62 @@ def test_a_teacher_takes_its_share_of_the_loss(name):
     total = 0.75 * values["label_loss"] + 0.25 * values["distill_loss"]
     assert float(values["loss"]) == pytest.approx(float(total), rel=1e-5)
     assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+@pytest.mark.parametrize("name", ["detect", "instance"])
+def test_without_nms_each_object_is_one_anchors_from_the_first_step_on(name, monkeypatch):
+    network = network_for(name, nms_free=True)
+    task, (x, y) = task_for(name, network), next(data_for(name).epoch())
+    seen = []
+
+    def assign(*args):
+        seen.append(assign_single(*args))
+        return seen[-1]
+
+    monkeypatch.setattr("ghostfit.train.tasks.detect.assign_single", assign)
+    outputs = tuple(output.detach() for output in network(x))
+    half = len(outputs) // 2
+    for progress in (0.0, 0.5):
+        task.begin_step(progress)
+        values = task.loss(outputs, y)
+        objects = {(int(image), int(slot)) for image, slot in (y["classes"] >= 0).nonzero()}
+        assert len(seen[-1].objects) == len(objects)
+        assert set(zip(seen[-1].images.tolist(), seen[-1].objects.tolist(), strict=True)) == objects
+        guide = dataclasses.replace(task, nms_free=False).loss(outputs[:half], y)
+        single = task.loss(outputs[half:], y)["loss"]
+        assert float(values["score_loss"]) == float(guide["score_loss"]), "parts are the guide's"
+        assert float(values["nms_free_loss"]) == float(single)
+        assert float(values["loss"]) == pytest.approx(float(guide["loss"] + single))
+    assert task.evaluate(network, data_for(name))["val_loss"] > 0
+
+
+def test_duplicates_count_as_mistakes_without_nms():
+    """Several anchors find each object: right with suppression, and once right, then wrong without."""
+    x, y = next(Shapes("detect", size=SIZE, num_images=4).epoch())
+    free = task_for("detect", network_for("detect", nms_free=True))
+    maps = [
+        dataclasses.replace(free, nms_free=nms_free).evaluate(Knowing(perfect(y)), Once(x, y))["val_map"]
+        for nms_free in (False, True)
+    ]
+    assert maps[0] == pytest.approx(1.0) and maps[1] < 0.9
+
+
+@pytest.mark.parametrize("name", ["detect", "instance"])
+def test_a_teacher_of_either_kind_teaches_the_guide(name):
+    """The answers of a teacher free of NMS are its guide's; the head that runs learns from labels alone."""
+    network, (x, y) = network_for(name, nms_free=True), next(data_for(name).epoch())
+    free, plain = network_for(name, nms_free=True), network_for(name)
+    wanted = [with_nms(free).eval(), plain.eval()]
+    for teacher, other in zip((free, plain), wanted, strict=True):
+        task = make_task(network, TrainConfig(), data_for(name), teacher=teacher)
+        assert not task.teacher.arch.dense.nms_free
+        taught = task.teacher.state_dict()
+        assert taught.keys() == other.state_dict().keys()
+        assert all(torch.equal(taught[key], value) for key, value in other.state_dict().items())
+        outputs = network(x)
+        guide = outputs[: len(outputs) // 2]
+        both, alone = (task.distill(given, task.teacher(x), y) for given in (outputs, guide))
+        assert float(both.detach()) == float(alone.detach())
 
 
 @pytest.mark.parametrize("name", DENSE)
