@@ -36,7 +36,7 @@ class Setting:
 
 
 # Epochs: what a peer's training gets through in 15 to 25 minutes of one core (AMD EPYC). The limits are
-# about the latency of the peers there, and a half or a quarter of it.
+# below half the latency of the detectors there, and down to a sixth; up to that of the segmenting peer, and a third.
 SETTINGS = {
     "bccd": Setting(
         "bccd",
@@ -44,7 +44,7 @@ SETTINGS = {
         (320, 320),
         60,
         75,
-        (2.0, 3.5),
+        (1.2, 2.0, 3.0),
         evaluations=32,
         yolos=("yolo11n", "yolo26n"),
         exports=("320x320", "256x320"),
@@ -55,11 +55,11 @@ SETTINGS = {
         (360, 480),
         25,
         12,
-        (7.5, 15.0),
+        (5.0, 10.0, 15.0),
         format="masks:ignore=11",
         weights_ms=(15.0,),
     ),
     "nuclei": Setting(
-        "nuclei", "instance", (256, 256), 50, 25, (4.0, 8.0), yolos=("yolo11n-seg",), exports=("256x256",)
+        "nuclei", "instance", (256, 256), 50, 25, (1.5, 2.5, 4.0), yolos=("yolo11n-seg",), exports=("256x256",)
     ),
 }

@@ -18,6 +18,8 @@ from safetensors.numpy import load_file
 
 import ghostfit as gf
 from ghostfit.api import FitConfig
+from ghostfit.arch import Arch
+from ghostfit.counting import count
 from ghostfit.event import ignore
 from ghostfit.run import Run
 from ghostfit.runtime.bundle import open_bundle
@@ -140,6 +142,36 @@ def test_the_other_verbs_read_the_run(done: FitResult, shapes: Path, tmp_path: P
     model = gf.load(exported.bundle)
     assert model(shapes / "square" / "1.png").label in ("bar", "noise", "square")
     assert gf.bench(done.bundle, budget_s=0.05).rows[0][1].median_ms > 0
+
+
+def test_a_trained_store_serves_another_limit(
+    done: FitResult, shapes: Path, quick: dict[str, Any], tmp_path: Path
+) -> None:
+    earlier = Run.open(done.run)
+    most = 0.9 * count(Arch.from_dict(earlier.read_json("arch.json"))).macs / 1e6
+    given = {name: value for name, value in quick.items() if name != "start"}
+    result = fit(FitConfig(data=str(shapes), store=str(done.run), macs_m=most, out=str(tmp_path / "run"), **given))
+    run = Run.open(result.run)
+    assert not result.has_failed and result.arch_id != done.arch_id and result.value > 0.5
+    assert run.file("supernet.safetensors").read_bytes() == earlier.file("supernet.safetensors").read_bytes()
+    phases = run.read_json("run.json")["phases"]
+    assert phases["supernet"]["taken_from"] == str(done.run) and phases["supernet"]["seconds"] == 0
+    assert not any(row.get("phase") == "supernet" for row in run.records("metrics.jsonl"))
+
+
+def test_a_store_that_does_not_fit_is_refused(
+    done: FitResult, shapes: Path, quick: dict[str, Any], tmp_path: Path
+) -> None:
+    given = {"out": str(tmp_path / "run"), **quick}
+    with pytest.raises(ValueError, match="trained with channels 3, not 1"):
+        fit(FitConfig(data=str(shapes), store=str(done.run), channels=1, **given))
+    with pytest.raises(ValueError, match="holds no run"):
+        fit(FitConfig(data=str(shapes), store=str(tmp_path), **given))
+    fewer = tmp_path / "fewer"
+    shutil.copytree(shapes, fewer)
+    next(fewer.rglob("*.png")).unlink()
+    with pytest.raises(ValueError, match="trained on other images"):
+        fit(FitConfig(data=str(fewer), store=str(done.run), **given))
 
 
 def test_an_infeasible_limit_is_explained_before_training(shapes: Path, quick: dict[str, Any], tmp_path: Path) -> None:

@@ -147,18 +147,15 @@ def best(evaluations: Iterable[Evaluation]) -> Evaluation | None:
     """The feasible evaluation of the highest quality.
 
     Where quality is the task's metric, those within a standard error of the highest can't be told apart by it: of
-    these, the one of the lowest loss, which is the steadier figure. A detector's loss is a mean over anchors and falls
-    with their number, so only those of the same input size are compared by it.
+    these, the one of most multiply-adds, which has most to gain from a training of its own (docs/LOG.md, 2026-11-26).
     """
     scored = [e for e in evaluations if e.is_feasible and e.score is not None and e.quality is not None]
-    first = max(scored, key=lambda e: (e.quality, -e.score.loss, -e.costs.latency_ms), default=None)  # type: ignore[union-attr]
-    if first is None or first.score is None or first.quality != first.score.metric:
+    first = max(scored, key=lambda e: (e.quality, -e.costs.latency_ms), default=None)
+    if first is None or first.score is None or first.quality is None or first.quality != first.score.metric:
         return first
     least = first.quality - first.score.standard_error
-    return min(
-        (e for e in scored if e.quality is not None and e.quality >= least and e.arch.size_hw == first.arch.size_hw),
-        key=lambda e: (e.score.loss, e.costs.latency_ms),  # type: ignore[union-attr]
-    )
+    near = [e for e in scored if e.quality is not None and e.quality >= least]
+    return max(near, key=lambda e: (e.costs.macs, e.quality, -e.costs.latency_ms))
 
 
 def total_violation(limits: Limits, costs: Costs) -> float:

@@ -22,6 +22,7 @@ from ghostfit.verbs.finish import bench_bundle, score_test_split, ship
 from ghostfit.verbs.kinds import check_wanted, kind_of, main_figure
 from ghostfit.verbs.material import LEARNT, Material, material_of
 from ghostfit.verbs.outset import check_input
+from ghostfit.verbs.reuse import like_store
 from ghostfit.verbs.rivals import compare_trained
 from ghostfit.verbs.runs import open_run
 from ghostfit.verbs.search import SEARCH_SHARE, SUPERNET_SHARE, Hunt, SearchConfig
@@ -99,7 +100,7 @@ def fit(config: FitConfig | str | Path, *, on_event: OnEvent = ignore, **setting
     Ctrl-C ends the phase at hand early and goes on to the export. Raises ValueError for data or limits that can't be
     met.
     """
-    config = settle(FitConfig, config, settings)
+    config = like_store(settle(FitConfig, config, settings))
     run = open_run(config, "fit", lambda: check_input(config))
     with interruptible() as is_stopped:
         clock = Clock(run, config.time_s, is_stopped)

@@ -19,6 +19,7 @@ from ghostfit.verbs.clock import Clock, interruptible
 from ghostfit.verbs.kinds import kind_of
 from ghostfit.verbs.material import LEARNT, Material, material_of
 from ghostfit.verbs.outset import check_input
+from ghostfit.verbs.reuse import like_store, take_over
 from ghostfit.verbs.runs import open_run
 from ghostfit.verbs.training import forward
 
@@ -67,6 +68,7 @@ class SearchConfig(Limits):
     time_s: float | None = option(None, "wall-clock limit of the whole run, such as 90s, 20m or 2h", unit="duration")
     start: str = option("auto", "network to search around: auto, a preset, or a run or JSON file with an architecture")
     weights: str = option("", "weights to start from: timm:NAME, package:NAME, or a .safetensors or .pth file")
+    store: str = option("", "an earlier run, whose trained shared weights are searched within these limits")
     strategy: Literal["nsga2", "tpe", "random"] = option("nsga2", "how architectures are proposed")
     device: Literal["auto", "cpu", "cuda", "mps"] = option(
         "auto", "what networks are trained on; auto: a CUDA GPU where there is one, else the CPU"
@@ -127,7 +129,7 @@ def search(config: SearchConfig | str | Path, *, on_event: OnEvent = ignore, **s
 
     Ctrl-C ends the search early with the best network so far. Raises ValueError for data or limits that can't be met.
     """
-    config = settle(SearchConfig, config, settings)
+    config = like_store(settle(SearchConfig, config, settings))
     run = open_run(config, "search", lambda: check_input(config))
     with interruptible() as is_stopped:
         clock = Clock(run, config.time_s, is_stopped)
@@ -181,11 +183,16 @@ class Hunt:
             budget_s=0.1 if is_short else 0.25,
             run=run,
         )
+        if config.store and not run.is_done("space"):
+            take_over(run, config.store)
+            on_event(Event("supernet", "done", f"taken over from {config.store}"))
         self.outset: Outset = self._set_out(material)
         self.material = self._prepared(material)
 
     def search(self, supernet_share: float, search_share: float) -> tuple[Evaluation, str]:
         """Train the store, search it, compare; shares are of the time left at the beginning of each phase."""
+        given = {"runtime": self.config.runtime, "threads": self.config.threads}
+        self.run.write_json("limits.json", {**self.limits.given(), **given})
         space = self.shrunk_space()
         self.train_supernet(space, supernet_share)
         found, rows = self.study_space(search_share)
@@ -206,15 +213,13 @@ class Hunt:
     def shrunk_space(self) -> Space:
         """The space without choices that the limits rule out, from the run folder or measured now; phase ``space``."""
         if self.run.is_done("space"):
-            return Space.from_dict(self.run.read_json("space.json"))
+            return self.space
         from ghostfit.search.limits import find_feasible
         from ghostfit.search.shrink import drop_infeasible, write_log
         from ghostfit.verbs.genes import measure_genes
 
         began = self.clock.elapsed_s
         self.on_event(Event("space", "start", f"around {self.outset.name}"))
-        given = {"runtime": self.config.runtime, "threads": self.config.threads}
-        self.run.write_json("limits.json", {**self.limits.given(), **given})
         self.run.write_json("start.json", {"name": self.outset.name, "arch": self.outset.start.to_dict()})
         feasible = find_feasible(self.outset.space, self.aim, self.costs, seed=self.config.seed)
         space, dropped = drop_infeasible(self.outset.space, self.aim, self.costs, feasible=feasible)
@@ -240,7 +245,7 @@ class Hunt:
 
         torch.manual_seed(self.config.seed)
         space = self.space
-        if self.outset.network is None:
+        if self.outset.network is None or self.run.is_done("supernet"):  # whose weights are read then
             return Supernet(space).to(self.device)
         whole = Supernet(self.outset.space)  # the limits may have closed choices that the published network has
         whole.put(sort_channels(self.outset.network))
