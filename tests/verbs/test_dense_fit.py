@@ -21,7 +21,7 @@ SIDE = 64
 COLOURS = {"brick": (200, 80, 40), "plate": (60, 120, 220)}
 QUICK: dict[str, Any] = {
     "search_epochs": 3.0,
-    "epochs": 24.0,
+    "epochs": 40.0,
     "evaluations": 2,
     "batch_size": 8,
     "latency_ms": 20.0,
@@ -139,3 +139,35 @@ def test_labels_of_another_task_are_refused(sets: dict[str, Path], tmp_path: Pat
     with pytest.raises(ValueError, match="has no effect on the task"):
         gf.fit(str(sets["detect"]), mixup=0.2, out=str(tmp_path / "run"))
     assert not (tmp_path / "run").exists(), "told before anything begins"
+
+
+def test_a_network_free_of_nms_learns_and_says_so(sets: dict[str, Path], tmp_path: Path) -> None:
+    """From the flag to the bundle, and from a run's architecture to the next run."""
+    start, run = tmp_path / "start.json", tmp_path / "run"
+    start.write_text(plain_start(2, (SIDE, SIDE), width=0.25, depth=1).to_json())
+    settings: dict[str, Any] = {"task": "detect", "batch_size": 8, "lr": 0.004}
+    trained = gf.train(str(sets["detect"]), arch=str(start), nms_free=True, out=str(run), epochs=40.0, **settings)
+    bundle = gf.export(str(run)).bundle
+    manifest = open_bundle(bundle).manifest
+    assert manifest.decode.nms is False and manifest.parity["passed"]  # type: ignore[index]
+    assert trained.value > 0.2, "nothing is suppressed, so each object that is said twice counts as a false alarm"
+    again = gf.train(str(sets["detect"]), arch=str(run), out=str(tmp_path / "again"), epochs=1.0, **settings)
+    assert again.arch_id == trained.arch_id
+    assert Run.open(again.run).read_json("arch.json")["dense"]["nms_free"] is True
+
+
+@pytest.mark.slow
+def test_a_search_among_networks_free_of_nms(sets: dict[str, Path], tmp_path: Path) -> None:
+    start = tmp_path / "start.json"
+    start.write_text(plain_start(2, (SIDE, SIDE), width=0.25, depth=1).to_json())
+    result = gf.fit(
+        str(sets["instance"]), task="instance", start=str(start), out=str(tmp_path / "run"), nms_free=True, **QUICK
+    )
+    assert open_bundle(result.bundle).manifest.decode.nms is False and result.value > 0.2
+
+
+def test_freedom_of_nms_means_nothing_to_other_tasks(sets: dict[str, Path], tmp_path: Path) -> None:
+    for verb in (gf.train, gf.search, gf.fit):
+        with pytest.raises(ValueError, match="--nms-free has no effect on the task 'segment'"):
+            verb(str(sets["segment"]), nms_free=True, out=str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
