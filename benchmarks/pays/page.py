@@ -10,6 +10,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from ghostfit.report.svg import curve, linear_axis, log_axis, mark, plot, text
+from pays import plain, specialise
 from pays.picture import standalone
 from pays.plan import TOLERANCE, best_peers
 from pays.records import Records
@@ -50,8 +51,11 @@ def write_page(results: Path) -> Path:
     parts = []
     for setting in SETTINGS.values():
         rows = {k.removeprefix(f"{setting.name}/"): r for k, r in records.all().items() if k.startswith(setting.name)}
-        if rows:
+        if any(key.startswith("ours/") for key in rows):
             parts.append(section(setting, rows, best_peers(setting, records)))
+        parts += [part] if (part := specialise.section(rows)) else []
+    digits = {k.removeprefix("digits/"): r for k, r in records.all().items() if k.startswith("digits/")}
+    parts += [plain.section(digits)] if digits else []
     block = f"{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}"
     old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else f"# Search that pays\n\n{BEGIN}\n{END}\n"
     PAGE.write_text(re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: block, old, flags=re.S), encoding="utf-8")

@@ -14,8 +14,10 @@ from ghostfit.search.start import conv_start, widest_within
 from ghostfit.verbs.latencies import export_fresh
 from pays.ours import Ours, size_of
 from pays.peers import deployed, peers, to_onnx
+from pays.plain import DIGITS, Plain
 from pays.records import Records
 from pays.settings import SETTINGS, Setting, accuracy, train
+from pays.specialise import Specialise
 
 Piece = tuple[str, Callable[[], bool]]
 TOLERANCE = 1.03  # of a limit: what two measurements of one file differ by
@@ -25,7 +27,11 @@ ORIGINS = ("nsga2", "random", "params", "macs")
 
 def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iterator[Piece]:
     """Key and work of each piece; the work returns whether its result is there."""
-    setting, records = SETTINGS[name], Records(results)
+    records = Records(results)
+    if name == DIGITS.name:
+        yield from Plain(work / name, records).pieces()
+        return
+    setting = SETTINGS[name]
     ours = Ours(setting, data, work / name)
 
     def piece(key: str, do: Callable[[], dict[str, Any]]) -> Piece:
@@ -68,6 +74,8 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
                 if found := records.get(f"{name}/search/{origin}/{limit:g}"):
                     yield piece(f"{origin}/{limit:g}/seed{seed}", lambda f=found, s=seed: _final(ours, f, s))
     yield piece("bench", lambda: _bench(setting, records))
+    if name == "trashnet":
+        yield from Specialise(data / setting.data, work / "specialise", records).pieces()
 
 
 def best_peers(setting: Setting, records: Records) -> list[str]:

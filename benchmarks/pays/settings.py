@@ -32,6 +32,7 @@ class Setting:
     rank_images: int = 50_000  # of each standalone training that inherited scores are compared with
     num_ranked: int = 20
     evaluations: int = 32
+    flip: bool = True
 
 
 SETTINGS = {
@@ -55,10 +56,10 @@ def recipe(setting: Setting, seed: int, num_images: int, images: int) -> TrainCo
 
 
 @cache
-def material_of(setting: Setting, data: Path) -> Material:
-    """The images, divided with seed 0 whatever the training's seed is: one test split for all."""
+def material_of(setting: Setting, data: Path, division: int = 0) -> Material:
+    """The images, divided with one seed whatever the training's seed is: one test split for all."""
     return read_material(
-        str(data / setting.data), size_hw=(setting.size, setting.size), seed=0, run=None, on_event=ignore
+        str(data / setting.data), size_hw=(setting.size, setting.size), seed=division, run=None, on_event=ignore
     )
 
 
@@ -71,14 +72,15 @@ def train(
     images: int,
     names: tuple[str, ...] = FULL,
     size: int | None = None,
+    division: int = 0,
     **changes: Any,
 ) -> nn.Module:
     """The network of `make`, trained by the recipe on `images` images. `changes` are a teacher and settings."""
-    material = material_of(setting, data)
+    material = material_of(setting, data, division)
     teacher = changes.pop("teacher", None)
     size_hw = None if size is None else (size, size)
     batches = material.training(
-        names, batch_size=setting.batch_size, augment="light", flip=True, seed=seed, size_hw=size_hw
+        names, batch_size=setting.batch_size, augment="light", flip=setting.flip, seed=seed, size_hw=size_hw
     )
     torch.manual_seed(seed)
     network = make().to(memory_format=torch.channels_last)
@@ -88,11 +90,13 @@ def train(
     return network.eval()
 
 
-def accuracy(setting: Setting, data: Path, network: nn.Module, split: str, size: int | None = None) -> float:
+def accuracy(
+    setting: Setting, data: Path, network: nn.Module, split: str, size: int | None = None, division: int = 0
+) -> float:
     """Share of right answers on a split."""
     from ghostfit.train.evaluate import evaluate
 
-    material = material_of(setting, data)
+    material = material_of(setting, data, division)
     if size is not None:
         material = material.at(replace(material.prepare, size_hw=(size, size)), ignore)
     scores, labels = evaluate(network, material.evaluating([split]))

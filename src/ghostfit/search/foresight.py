@@ -2,23 +2,30 @@
 
 The linear model over genes that closes choices (`ghostfit.search.shrink`) also predicts: a sum of shares for the
 metric, another for the logarithm of the cost. Thousands of points are ranked by it in a second; the best are then
-measured like any other.
+measured like any other. A few are chosen by their multiply-adds instead: shared weights can't tell networks apart that
+differ by little, and of such networks a study takes the one of most multiply-adds, so it should have seen it.
 """
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ghostfit.arch import Arch
+from ghostfit.counting import count
 from ghostfit.search.shrink import GeneModel
 from ghostfit.space import Point, Space
 
 NUM_DRAWN = 3000  # points ranked: about a second of work
 LEAST_EVIDENCE = 12  # networks; fewer say nothing about dozens of genes
-TOLERANCE = 1.05  # of the cost limit: what the prediction may be wrong by, since costs are measured before scores
+BY_MACS = 0.25  # of the networks; docs/LOG.md, 2026-11-27
+MOST_MEASURED = 4  # times the networks wanted: costs that are measured to find those within the limit
+NEAR = 0.15  # of the logarithm of the limit: where the networks of most multiply-adds are looked for
+MEMORY = 8  # measurements whose mean error corrects the next predictions
 
 
 def promising(
@@ -27,11 +34,14 @@ def promising(
     num: int,
     *,
     most_cost: float | None,
+    cost_of: Callable[[Arch], float],
     seed: int,
 ) -> list[Arch]:
-    """Up to `num` networks of `space`, the highest predicted metric first, predicted to cost at most `most_cost`.
+    """Up to `num` networks of `space` that cost at most `most_cost`.
 
-    `evidence` is (phase, point, metric, cost), as `Shrinker` gathers it; too little of it gives an empty list.
+    Those of highest predicted metric come first; the last quarter, where there is a limit, are those of most
+    multiply-adds. `evidence` is (phase, point, metric, cost), as `Shrinker` gathers it; too little of it gives an empty
+    list. `cost_of` measures the cost: near a limit, predictions are wrong by up to a quarter.
     """
     if len(evidence) < LEAST_EVIDENCE or not space.open_genes():
         return []
@@ -39,17 +49,50 @@ def promising(
     rng = random.Random(seed)
     points = [space.encode(space.sample(rng)) for _ in range(NUM_DRAWN)]
     ranked = sorted(points, key=lambda point: -_sum(model, model.metric, point))
+    if most_cost is None:
+        found = dict.fromkeys(space.decode(point) for point in ranked[: 2 * num])
+        return list(found)[:num]
     middle = float(np.mean([np.log(cost) for *_, cost in evidence]))
     level = float(np.mean([_sum(model, model.log_cost, point) for _, point, _, _ in evidence]))
-    found: dict[str, Arch] = {}
-    for point in ranked:
-        cost = np.exp(middle + _sum(model, model.log_cost, point) - level)
-        if most_cost is None or cost <= TOLERANCE * most_cost:
-            arch = space.decode(point)
-            found.setdefault(arch.id, arch)
-        if len(found) == num:
-            break
-    return list(found.values())
+    probe = _Probe(cost_of, most_cost, MOST_MEASURED * num)
+    logs = {id(point): middle + _sum(model, model.log_cost, point) - level for point in points}
+    num_large = int(BY_MACS * num)
+    chosen = probe.take(((space.decode(point), logs[id(point)]) for point in ranked), num - num_large)
+    near = [point for point in points if abs(probe.excess(logs[id(point)])) <= NEAR]
+    large = sorted(((space.decode(point), logs[id(point)]) for point in near), key=lambda pair: -count(pair[0]).macs)
+    return [*chosen, *probe.take(large, num_large)]
+
+
+@dataclass
+class _Probe:
+    """Measures networks that are predicted to keep a limit, and learns how wrong the predictions are."""
+
+    cost_of: Callable[[Arch], float]
+    most_cost: float
+    num_left: int  # measurements
+    errors: list[float] = field(default_factory=list)  # of predicted logarithms
+    seen: set[str] = field(default_factory=set)
+
+    def excess(self, log_cost: float) -> float:
+        """Logarithm of predicted cost over the limit, corrected by the latest measurements."""
+        latest = self.errors[-MEMORY:]
+        return log_cost + (sum(latest) / len(latest) if latest else 0.0) - math.log(self.most_cost)
+
+    def take(self, ranked: Iterable[tuple[Arch, float]], num: int) -> list[Arch]:
+        """The first `num` networks of `ranked`, each with its predicted log cost, that keep the limit."""
+        taken: list[Arch] = []
+        for arch, log_cost in ranked:
+            if len(taken) == num or not self.num_left:
+                break
+            if arch.id in self.seen or self.excess(log_cost) > 0:
+                continue
+            self.seen.add(arch.id)
+            self.num_left -= 1
+            cost = self.cost_of(arch)
+            self.errors.append(math.log(cost) - log_cost)
+            if cost <= self.most_cost:
+                taken.append(arch)
+        return taken
 
 
 def _sum(model: GeneModel, shares: np.ndarray, point: Point) -> float:

@@ -13,7 +13,7 @@ from ghostfit.arch import Arch
 from ghostfit.config import argument, option, settle
 from ghostfit.event import Event, OnEvent, ignore
 from ghostfit.run import Run
-from ghostfit.search.limits import Costs, Limits
+from ghostfit.search.limits import Costs, Limits, main_cost
 from ghostfit.space import Space
 from ghostfit.verbs.clock import Clock, interruptible
 from ghostfit.verbs.kinds import kind_of
@@ -370,7 +370,14 @@ class Hunt:
         rows = self.run.records("evidence.jsonl")
         evidence = [(row["phase"], row["point"], row["metric"], row["cost"]) for row in rows]
         most = next(iter(self.aim.given().values()), None)  # of the cost that the evidence tells
-        return promising(space, evidence, POPULATION, most_cost=most, seed=self.config.seed)
+        return promising(
+            space,
+            evidence,
+            POPULATION,
+            most_cost=most,
+            cost_of=lambda arch: main_cost(self.aim, self.costs(arch)),
+            seed=self.config.seed,
+        )
 
     def network(self, arch: Arch) -> Network:
         """The subnet with inherited weights and recalibrated batch norm."""

