@@ -19,8 +19,13 @@ from ghostfit.run import Run
 PHASES = ("data", "space", "supernet", "search", "train", "export", "test", "bench")
 
 
-def fit(images: Images, out: Path, limit_ms: float, epochs: int, seed: int, weights: str = "") -> dict[str, Any]:
-    """``ghostfit fit`` within a limit, from scratch or from published weights; a killed run is resumed."""
+def fit(
+    images: Images, out: Path, limit_ms: float, epochs: int, seed: int, *, weights: str = "", store: Path | None = None
+) -> dict[str, Any]:
+    """``ghostfit fit`` within a limit, from scratch or from published weights; a killed run is resumed.
+
+    `store` is an earlier run whose shared weights serve this limit as well.
+    """
     setting = images.setting
     # The store's epochs keep their share when the epochs of the trainings are changed for a trial.
     store_epochs = setting.store_epochs * epochs / setting.epochs
@@ -28,6 +33,7 @@ def fit(images: Images, out: Path, limit_ms: float, epochs: int, seed: int, weig
     size = "x".join(map(str, setting.size_hw))
     words += ["--size", size, "--evaluations", str(setting.evaluations), *_training(setting, epochs, seed)]
     words += ["--weights", weights] if weights else []
+    words += ["--store", str(store)] if store else []
     # A limit that the shipped file misses by a hair is status 1; the page shows what was measured.
     _run([*words, *_where(out)], is_done=Run(out).file("report.html").exists(), allowed=(0, 1))
     run = Run.open(out)

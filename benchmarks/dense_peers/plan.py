@@ -81,7 +81,10 @@ class Plan:
     def _fit(self, limit_ms: float, weights: str, key: str) -> dict[str, Any]:
         from dense_peers.ours import fit
 
-        return fit(self.images, self._folder(key), limit_ms, self.epochs, self.seed, weights)
+        # The store of the largest limit serves the smaller ones.
+        largest = key.replace(f"/{limit_ms:g}/", f"/{max(self.images.setting.limits_ms):g}/")
+        store = None if weights or largest == key or not self.records.get(largest) else self._folder(largest)
+        return fit(self.images, self._folder(key), limit_ms, self.epochs, self.seed, weights=weights, store=store)
 
     def _scratch(self, key: str) -> dict[str, Any]:
         from dense_peers.ours import train_found

@@ -37,7 +37,7 @@ class Setting:
 
 SETTINGS = {
     "cifar10": Setting("cifar10", "cifar10.zip", 32, (0.13, 0.26, 0.40), 200_000, 360_000, 30_000),
-    "trashnet": Setting("trashnet", "trashnet", 128, (1.0, 2.0, 3.0), 120_000, 80_000, 20_000, 64, 20_000, 12),
+    "trashnet": Setting("trashnet", "trashnet", 128, (0.45,), 100_000, 100_000, 20_000, 64, 20_000, 12),
 }
 FULL = ("train", "search", "val")  # what a final training learns from; nothing is chosen by its own scores
 
