@@ -173,7 +173,8 @@ def _goals(setting: Setting, rows: Rows, lines: list[Line]) -> str:
         if peers:
             best = max(peers, key=lambda line: mean(line.tests))
             gain = ours - 100 * mean(best.tests)
-            found.append(f"| 5 points above the best peer, equal images | {limit:g} ms | {gain:+.1f} ({best.name}) |")
+            goal = f"{setting.ahead} points above the best peer, equal images"
+            found.append(f"| {goal} | {limit:g} ms | {gain:+.1f} ({best.name}) |")
         if "equal" in own:
             gain = ours - 100 * mean(own["equal"].tests)
             found.append(f"| 2 points above the best peer, equal CPU seconds | {limit:g} ms | {gain:+.1f} |")

@@ -58,7 +58,7 @@ class Plain:
             raise RuntimeError(f"ghostfit fit ended with status {done.returncode}")
         run = Run.open(out)
         return {
-            "test": run.read_json("test.json")["report"]["accuracy"],
+            "test": run.read_json("test.json")["accuracy"],
             "size": run.read_json("arch.json")["size_hw"][0],
             "total_s": round(time.perf_counter() - began, 1),
             "command": "ghostfit " + " ".join(words),

@@ -33,11 +33,12 @@ class Setting:
     num_ranked: int = 20
     evaluations: int = 32
     flip: bool = True
+    ahead: int = 5  # points above the best peer, at equal images, that are the goal
 
 
 SETTINGS = {
     "cifar10": Setting("cifar10", "cifar10.zip", 32, (0.13, 0.26, 0.40), 200_000, 360_000, 30_000),
-    "trashnet": Setting("trashnet", "trashnet", 128, (0.45,), 100_000, 100_000, 20_000, 64, 20_000, 12),
+    "trashnet": Setting("trashnet", "trashnet", 128, (0.45,), 100_000, 100_000, 20_000, 64, 20_000, 12, ahead=2),
 }
 FULL = ("train", "search", "val")  # what a final training learns from; nothing is chosen by its own scores
 

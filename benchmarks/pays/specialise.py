@@ -97,7 +97,7 @@ class Specialise:
         run = Run.open(out)
         phases = {name: row.get("seconds", 0.0) for name, row in run.read_json("run.json")["phases"].items()}
         return {
-            "test": run.read_json("test.json")["report"]["accuracy"],
+            "test": run.read_json("test.json")["accuracy"],
             "size": run.read_json("arch.json")["size_hw"][0],
             "phases": phases,
             "total_s": round(sum(phases.values()), 1),
