@@ -36,12 +36,14 @@ def promising(
     most_cost: float | None,
     cost_of: Callable[[Arch], float],
     seed: int,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> list[Arch]:
     """Up to `num` networks of `space` that cost at most `most_cost`.
 
     Those of highest predicted metric come first; the last quarter, where there is a limit, are those of most
     multiply-adds. `evidence` is (phase, point, metric, cost), as `Shrinker` gathers it; too little of it gives an empty
-    list. `cost_of` measures the cost: near a limit, predictions are wrong by up to a quarter.
+    list. `cost_of` measures the cost: near a limit, predictions are wrong by up to a third. Once `is_over` says so
+    nothing more is measured.
     """
     if len(evidence) < LEAST_EVIDENCE or not space.open_genes():
         return []
@@ -50,17 +52,24 @@ def promising(
     points = [space.encode(space.sample(rng)) for _ in range(NUM_DRAWN)]
     ranked = sorted(points, key=lambda point: -_sum(model, model.metric, point))
     if most_cost is None:
-        found = dict.fromkeys(space.decode(point) for point in ranked[: 2 * num])
-        return list(found)[:num]
+        found: dict[str, Arch] = {}
+        for arch in map(space.decode, ranked):
+            found.setdefault(arch.id, arch)
+            if len(found) == num:
+                break
+        return list(found.values())
     middle = float(np.mean([np.log(cost) for *_, cost in evidence]))
     level = float(np.mean([_sum(model, model.log_cost, point) for _, point, _, _ in evidence]))
-    probe = _Probe(cost_of, most_cost, MOST_MEASURED * num)
-    logs = {id(point): middle + _sum(model, model.log_cost, point) - level for point in points}
+
+    def with_cost(point: Point) -> tuple[Arch, float]:
+        return space.decode(point), middle + _sum(model, model.log_cost, point) - level
+
+    probe = _Probe(cost_of, most_cost, MOST_MEASURED * num, is_over)
     num_large = int(BY_MACS * num)
-    chosen = probe.take(((space.decode(point), logs[id(point)]) for point in ranked), num - num_large)
-    near = [point for point in points if abs(probe.excess(logs[id(point)])) <= NEAR]
-    large = sorted(((space.decode(point), logs[id(point)]) for point in near), key=lambda pair: -count(pair[0]).macs)
-    return [*chosen, *probe.take(large, num_large)]
+    chosen = probe.take(map(with_cost, ranked), num - num_large)
+    near = [pair for pair in map(with_cost, points) if abs(probe.excess(pair[1])) <= NEAR]
+    near.sort(key=lambda pair: -count(pair[0]).macs)
+    return [*chosen, *probe.take(near, num_large)]
 
 
 @dataclass
@@ -70,6 +79,7 @@ class _Probe:
     cost_of: Callable[[Arch], float]
     most_cost: float
     num_left: int  # measurements
+    is_over: Callable[[], bool]
     errors: list[float] = field(default_factory=list)  # of predicted logarithms
     seen: set[str] = field(default_factory=set)
 
@@ -82,7 +92,7 @@ class _Probe:
         """The first `num` networks of `ranked`, each with its predicted log cost, that keep the limit."""
         taken: list[Arch] = []
         for arch, log_cost in ranked:
-            if len(taken) == num or not self.num_left:
+            if len(taken) == num or not self.num_left or self.is_over():
                 break
             if arch.id in self.seen or self.excess(log_cost) > 0:
                 continue

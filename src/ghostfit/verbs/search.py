@@ -344,11 +344,9 @@ class Hunt:
             for origin, arch in by_hand:
                 if arch.id not in seen:
                     study.evaluate(arch, origin)
-            half = None if seconds is None else seconds / 2
-            first = [*(arch for _, arch in by_hand if arch in space), *self._promising(space)]
-            num = self._take(
-                study.search(space, config.strategy, config.evaluations, first=first, is_over=self._over(half))
-            )
+            is_over = self._over(None if seconds is None else seconds / 2)
+            first = [*(arch for _, arch in by_hand if arch in space), *self._promising(space, is_over)]
+            num = self._take(study.search(space, config.strategy, config.evaluations, first=first, is_over=is_over))
             num = max(num, self._count(study, config.strategy))
             if config.strategy != "random" and num:
                 rest = None if seconds is None else max(1.0, began + seconds - self.clock.elapsed_s)
@@ -362,7 +360,7 @@ class Hunt:
             self.on_event(Event("search", "done", f"{len(evaluations)} networks measured"))
         return found, rows_of(found, evaluations, config.strategy)
 
-    def _promising(self, space: Space) -> list[Arch]:
+    def _promising(self, space: Space, is_over: Callable[[], bool]) -> list[Arch]:
         """Where the study begins: what the evidence of the store's training promises most of."""
         from ghostfit.search.foresight import promising
         from ghostfit.search.strategies import POPULATION
@@ -377,6 +375,7 @@ class Hunt:
             most_cost=most,
             cost_of=lambda arch: main_cost(self.aim, self.costs(arch)),
             seed=self.config.seed,
+            is_over=is_over,
         )
 
     def network(self, arch: Arch) -> Network:
