@@ -28,3 +28,8 @@ def ghostfit(words: Sequence[str], *, allowed: Sequence[int] = (0,)) -> str:
 def where(out: Path) -> list[str]:
     """The flags of a run folder; a run that was killed there is resumed."""
     return ["--out", str(out), *(["--resume"] if Run(out).file("run.json").exists() else [])]
+
+
+def seconds_of(run: Run) -> float:
+    """What the commands of a run took, those that were killed too."""
+    return round(float(run.read_json("clock.json")["seconds"]), 1)

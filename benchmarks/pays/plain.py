@@ -6,7 +6,6 @@ whole of ``ghostfit fit`` took: search, training, export and report.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from ghostfit.run import Run
 from ghostfit.runtime.bundle import open_bundle
-from pays.command import ghostfit, where
+from pays.command import ghostfit, seconds_of, where
 from pays.peers import deployed, interleaved, peers, to_onnx
 from pays.records import Records
 from pays.settings import Setting, accuracy, material_of, train
@@ -46,7 +45,7 @@ class Plain:
         return (not needed or self.records.get(needed) is not None) and self.records.do(key, work)
 
     def _ours(self, seed: int) -> dict[str, Any]:
-        out, began = self._out(seed), time.perf_counter()
+        out = self._out(seed)
         words = ["fit", "digits", "--size", str(DIGITS.size), "--latency-ms", f"{DIGITS.limits_ms[0]:g}", "--no-flip"]
         words += ["--time", f"{MINUTES}m", "--seed", str(seed)]
         ghostfit([*words, *where(out)], allowed=(0, 1))  # 1: a limit missed by a hair; the page shows what was measured
@@ -54,7 +53,7 @@ class Plain:
         return {
             "test": run.read_json("test.json")["accuracy"],
             "size": run.read_json("arch.json")["size_hw"][0],
-            "total_s": round(time.perf_counter() - began, 1),
+            "total_s": seconds_of(run),
             "command": "ghostfit " + " ".join(words),
         }
 

@@ -28,7 +28,7 @@ from ghostfit.train.fit import fit
 from ghostfit.verbs.latencies import export_fresh
 from ghostfit.verbs.material import LEARNT, Material, read_material
 from ghostfit.verbs.train import TrainConfig
-from pays.command import ghostfit, where
+from pays.command import ghostfit, seconds_of, where
 from pays.peers import interleaved, to_onnx
 from pays.records import Records
 
@@ -93,12 +93,10 @@ class Specialise:
         words += ["--latency-ms", f"{self.limit_ms():.3f}", "--search-epochs", str(STORE_EPOCHS)]
         ghostfit([*words, "--evaluations", str(EVALUATIONS), *where(out)], allowed=(0, 1))
         run = Run.open(out)
-        phases = {name: row.get("seconds", 0.0) for name, row in run.read_json("run.json")["phases"].items()}
         return {
             "test": run.read_json("test.json")["accuracy"],
             "size": run.read_json("arch.json")["size_hw"][0],
-            "phases": phases,
-            "total_s": round(sum(phases.values()), 1),
+            "total_s": seconds_of(run),
             "command": "ghostfit " + " ".join(words),
         }
 
@@ -141,7 +139,7 @@ class Specialise:
         told = json.loads(ghostfit(["evaluate", str(out), str(self.data), "--split", "test", "--json"]))
         return {
             "test": told["accuracy"],
-            "total_s": Run(out).read_json("run.json")["phases"]["train"]["seconds"],
+            "total_s": seconds_of(Run(out)),
             "command": "ghostfit " + " ".join(words),
         }
 

@@ -77,7 +77,7 @@ def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
         if "is_positional" in entry.metadata:
             parser.add_argument(entry.name, **{**arguments, **_places(entry, kinds)})
         else:
-            parser.add_argument(_flag_of(entry), dest=entry.name, **arguments)
+            parser.add_argument(flag_of(entry), dest=entry.name, **arguments)
 
 
 def describe_flags(config: type) -> Iterator[tuple[str, str]]:
@@ -90,9 +90,9 @@ def describe_flags(config: type) -> Iterator[tuple[str, str]]:
             places = _places(entry, kinds)
             yield places["metavar"] + (" ..." if places.get("nargs") in ("+", "*") else ""), text
         elif bool in kinds:
-            yield f"{_flag_of(entry)}, --no-{_flag_of(entry)[2:]}", text
+            yield f"{flag_of(entry)}, --no-{flag_of(entry)[2:]}", text
         else:
-            yield f"{_flag_of(entry)} {_metavar(kinds, entry.metadata['unit'])}", text
+            yield f"{flag_of(entry)} {_metavar(kinds, entry.metadata['unit'])}", text
 
 
 def from_args(config: type[C], args: argparse.Namespace, **given: Any) -> C:
@@ -169,7 +169,7 @@ def _frozen(value: Any) -> Any:
     return tuple(_frozen(part) for part in value) if isinstance(value, list) else value
 
 
-def _flag_of(entry: dataclasses.Field[Any]) -> str:
+def flag_of(entry: dataclasses.Field[Any]) -> str:
     """The flag of a field: its name without a unit that its text carries itself."""
     name = entry.name.removesuffix("_s") if entry.metadata["unit"] == "duration" else entry.name
     name = name.removesuffix("_hw") if entry.metadata["unit"] == "size" else name

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ghostfit.config import flag_of
 from ghostfit.run import Run
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ def like_store(config: Config) -> Config:
         return config
     made_with = _store_run(config.store).read_json("run.json")["config"]
     usual = {field.name: field.default for field in fields(config)}
+    flags = {field.name: flag_of(field) for field in fields(config)}
     values = {}
     for name in INHERITED:
         given, made = getattr(config, name), _plain(made_with.get(name, usual[name]))
         if given not in (usual[name], made):
+            told = "its default" if made == usual[name] else repr(made)
             raise ValueError(
-                f"the store of {config.store} was trained with {name} {made!r}, not {given!r}: "
+                f"the store of {config.store} was trained with {told} for {flags[name]}, not {given!r}: "
                 "leave that setting out, or train another store without --store"
             )
         values[name] = made
