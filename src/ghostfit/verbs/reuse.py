@@ -29,14 +29,13 @@ def like_store(config: Config) -> Config:
         return config
     made_with = _store_run(config.store).read_json("run.json")["config"]
     usual = {field.name: field.default for field in fields(config)}
-    flags = {field.name: flag_of(field) for field in fields(config)}
+    flags = {field.name: flag_of(field)[2:] for field in fields(config)}
     values = {}
     for name in INHERITED:
         given, made = getattr(config, name), _plain(made_with.get(name, usual[name]))
         if given not in (usual[name], made):
-            told = "its default" if made == usual[name] else repr(made)
             raise ValueError(
-                f"the store of {config.store} was trained with {told} for {flags[name]}, not {given!r}: "
+                f"the store of {config.store} was trained with {flags[name]} {made!r}, not {given!r}: "
                 "leave that setting out, or train another store without --store"
             )
         values[name] = made
