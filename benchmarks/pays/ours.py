@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ghostfit.run import Run
 from ghostfit.search.evaluate import Evaluator, costs_of
 from ghostfit.search.foresight import promising
 from ghostfit.search.limits import Limits
+from ghostfit.search.runoff import Finalist, finalists, run_off
 from ghostfit.search.shrink import Shrinker, balanced_sample
 from ghostfit.search.strategies import POPULATION
 from ghostfit.search.study import Study, best
@@ -30,7 +31,8 @@ from ghostfit.train.fit import fit
 from ghostfit.train.tasks.classify import Classify
 from ghostfit.verbs.latencies import latency_store
 from ghostfit.verbs.outset import make_outset
-from ghostfit.verbs.search import save_store
+from ghostfit.verbs.runoff import EPOCHS_SHARE
+from ghostfit.verbs.search import MOST_RUN_OFF_IMAGES, save_store
 from pays.settings import Setting, accuracy, material_of, recipe, train
 
 NUM_EVIDENCE = 32  # networks of the trained store that are scored to tell where the studies begin
@@ -138,14 +140,30 @@ class Ours:
         for _ in study.search(space, strategy, self.setting.evaluations, first=first):
             pass
         evaluations = [e for e in study.evaluations() if e.score is not None]
-        found = best(evaluations)
+        found, held = best(evaluations), self.run_off(study)
+        if held:
+            found = held[0].evaluation
         assert found is not None and found.score is not None, f"nothing within {limit_ms} ms"
         return {
             "arch": found.arch.to_dict(),
             "inherited": found.score.metric,
             "latency_ms": found.costs.latency_ms,
             "evaluations": len(evaluations),
+            "run_off": [finalist.to_dict() for finalist in held],
         }
+
+    def run_off(self, study: Study) -> list[Finalist]:
+        """The finalists of a study after a short training each, as `ghostfit fit` does it; a proxy has none."""
+        material = material_of(self.setting, self.data)
+        judged = KeptBatches(material.evaluating(["search", "val"], most=MOST_RUN_OFF_IMAGES, seed=0).epoch())
+        judge = replace(study.evaluator, judged=judged, _scores={})
+        images = int(EPOCHS_SHARE * self.setting.images)
+
+        def trained(arch: Arch) -> Network:
+            return self.train_found(arch, seed=0, images=images, inherits=True, names=("train",))
+
+        wanted = finalists(study.evaluations())
+        return run_off(study.run, wanted, trained, judge.score_network) if len(wanted) > 1 else []
 
     def train_found(self, arch: Arch, *, seed: int, images: int, inherits: bool, **changes: Any) -> Network:
         """A network of the space, from the store's weights or fresh ones, taught by the store's largest if asked."""

@@ -79,13 +79,18 @@ def test_it_has_learnt_what_is_easy(done: FitResult) -> None:
 def test_the_run_folder_tells_everything(done: FitResult) -> None:
     run = Run.open(done.run)
     phases = run.read_json("run.json")["phases"]
-    assert list(phases) == ["data", "space", "supernet", "search", "train", "export", "test", "bench", "report"]
+    ends = ["train", "export", "test", "bench", "report"]
+    assert list(phases) == ["data", "space", "supernet", "search", "runoff", *ends]
     data = run.read_json("data.json")
     assert data["num_images"] == 121 and sum(data["splits"].values()) == 120
     assert [skipped["id"] for skipped in data["skipped"]] == ["bar/notes.txt", "bar/broken.png"]
     assert {record["origin"] for record in run.records("search.jsonl")} >= {"nsga2", "random"}
     rows = run.read_json("paid.json")["rows"]
     assert rows[0]["name"] == "found" and len(rows) >= 3
+    held = list(run.records("runoff.jsonl"))
+    assert len(held) == phases["runoff"]["num_networks"] >= 2
+    best = max(held, key=lambda record: record["metric"])
+    assert best["arch_id"] == rows[0]["arch_id"] == done.arch_id and best["metric"] == rows[0]["metric"]
     assert run.read_json("gene_time.json") and run.read_json("block_time.json")
     assert "<svg" in done.report.read_text(encoding="utf-8")
 

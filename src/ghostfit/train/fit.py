@@ -27,6 +27,7 @@ from ghostfit.train.checkpoint import Checkpoints
 from ghostfit.train.config import TrainConfig
 from ghostfit.train.loop import Session, save, train, validate, write_plan
 from ghostfit.train.lr_range import StoppedError, find_lr, measure_step_s
+from ghostfit.train.memory import keep_freed_memory
 from ghostfit.train.meter import means_of
 from ghostfit.train.optim import reference_lr
 from ghostfit.train.plan import Plan, choose_ema_decay, choose_eval_every, count_steps, under_limit
@@ -85,6 +86,7 @@ def fit(
 
 
 def _fit(network: nn.Module, task: Task, config: TrainConfig, session: Session, resume: bool) -> Iterator[Record]:
+    keep_freed_memory()
     try:
         network.to(memory_format=torch.channels_last)
         network.train()

@@ -10,10 +10,13 @@ from ghostfit.search.limits import Limits
 from ghostfit.space import Point, Space
 
 if TYPE_CHECKING:
+    from ghostfit.search.runoff import Finalist
     from ghostfit.search.study import Evaluation
 
 WIDTH_GENES = ("out", "mid", "conv", "hidden")
 INHERITED = "inherited weights"
+SHORTLY = "after a short training of each"
+NAMES = {"random": "random search", "start": "start network", "width": "width-scaled by hand"}  # by origin
 
 
 def hand_made(space: Space, start: Arch) -> list[tuple[str, Arch]]:
@@ -38,14 +41,25 @@ def rows_of(found: Evaluation, evaluations: Sequence[Evaluation], strategy: str)
     from ghostfit.search.study import best
 
     rows = [_row("found", found)]
-    names = {"random": "random search", "start": "start network", "width": "width-scaled by hand"}
-    if strategy == "random":
-        del names["random"]
-    for origin, name in names.items():
-        rival = best(e for e in evaluations if e.origin == origin)
+    for origin, name in NAMES.items():
+        rival = best(e for e in evaluations if e.origin == origin and origin != strategy)
         if rival is not None:
             rows.append(_row(name, rival))
     return rows
+
+
+def rows_of_run_off(held: Sequence[Finalist], strategy: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows like those of `rows_of` by the scores of a run-off, the best of which is first; and rows of the rest."""
+    rows, rest = [_row("found", held[0].evaluation, held[0])], []
+    for origin, name in NAMES.items():
+        rival = next((f for f in held if f.evaluation.origin == origin and origin != strategy), None)
+        if rival is not None:
+            rows.append(_row(name, rival.evaluation, rival))
+    for finalist in held[1:]:
+        if finalist.evaluation.arch.id not in {row["arch_id"] for row in rows}:
+            height, width = finalist.evaluation.arch.size_hw
+            rest.append(_row(f"search, {height}x{width} px", finalist.evaluation, finalist))
+    return rows, rest
 
 
 def sentence_of(
@@ -87,8 +101,8 @@ def _scaled(space: Space, base: Point, share: float) -> Point:
     return point
 
 
-def _row(name: str, evaluation: Evaluation) -> dict[str, Any]:
-    score = evaluation.score
+def _row(name: str, evaluation: Evaluation, finalist: Finalist | None = None) -> dict[str, Any]:
+    score = evaluation.score if finalist is None else finalist.score
     return {
         "name": name,
         "arch_id": evaluation.arch.id,
@@ -97,5 +111,5 @@ def _row(name: str, evaluation: Evaluation) -> dict[str, Any]:
         "latency_ms": evaluation.costs.latency_ms,
         "macs": evaluation.costs.macs,
         "params": evaluation.costs.params,
-        "how": INHERITED,
+        "how": INHERITED if finalist is None else SHORTLY,
     }

@@ -16,14 +16,17 @@ from ghostfit.run import Run
 from ghostfit.search.limits import Costs, Limits, main_cost
 from ghostfit.space import Space
 from ghostfit.verbs.clock import Clock, interruptible
+from ghostfit.verbs.compare import SHORTLY, hand_made, rows_of, rows_of_run_off, sentence_of
 from ghostfit.verbs.kinds import kind_of
 from ghostfit.verbs.material import LEARNT, Material, material_of
 from ghostfit.verbs.outset import check_input
 from ghostfit.verbs.reuse import like_store, take_over
+from ghostfit.verbs.runoff import hold_run_off
 from ghostfit.verbs.runs import open_run
 from ghostfit.verbs.training import forward
 
 if TYPE_CHECKING:
+    from ghostfit.data.loader import KeptBatches
     from ghostfit.nn.build import Network
     from ghostfit.nn.sharing import Supernet
     from ghostfit.search.evaluate import Evaluator
@@ -37,6 +40,7 @@ SEARCH_ONLY_SHARES = (0.72, 0.22)
 CALIBRATION_IMAGES = 256  # for batch norm; more changes accuracies by less than their standard error (docs/LOG.md)
 CALIBRATION_PIXELS, LEAST_CALIBRATION = 256 * 128 * 128, 32  # larger images have more places each
 MOST_SEARCH_IMAGES = 2000  # standard error of 1 point at 70 %
+MOST_RUN_OFF_IMAGES = 8000  # 0.5 points; few networks are scored
 LEAST_SEARCH_IMAGES = 200  # below it the validation images help out: 22 images tell mAP 50-95 to 3 points only
 MOST_SEARCH_BYTES = 400_000_000  # that they may take, decoded and normalised
 NUM_EVIDENCE = {"sandwich": 16, "single": 32}  # networks scored at each shrinking: there are two, or one
@@ -195,10 +199,16 @@ class Hunt:
         self.run.write_json("limits.json", {**self.limits.given(), **given})
         space = self.shrunk_space()
         self.train_supernet(space, supernet_share)
-        found, rows = self.study_space(search_share)
-        from ghostfit.verbs.compare import sentence_of
-
+        found, evaluations = self.study_space(search_share)
+        held = hold_run_off(self, evaluations)
+        rows = rows_of(found, evaluations, self.config.strategy)
         sentence = sentence_of(rows, self.limits, name=kind_of(self.material.task).metric_name)
+        if held:
+            found = held[0].evaluation
+            compared, rest = rows_of_run_off(held, self.config.strategy)
+            rows = [*compared, *rest, *rows_of(found, evaluations, self.config.strategy)]
+            if len(compared) > 1:
+                sentence = sentence_of(compared, self.limits, SHORTLY, kind_of(self.material.task).metric_name)
         if not self.run.is_done("compare"):  # which adds to it
             self.run.write_json("paid.json", {"sentence": sentence, "rows": rows})
         self.run.write_json("arch.json", found.arch.to_dict())
@@ -256,21 +266,30 @@ class Hunt:
     @cached_property
     def evaluator(self) -> Evaluator:
         """Judge of subnets on the search split, and on the validation split too where it is small."""
-        from ghostfit.data.loader import KeptBatches
         from ghostfit.search.evaluate import Evaluator
         from ghostfit.search.supernet import learner_of
         from ghostfit.train.config import TrainConfig
 
         height, width = self.material.prepare.size_hw
-        most = min(MOST_SEARCH_IMAGES, MOST_SEARCH_BYTES // (12 * height * width))
         num = min(CALIBRATION_IMAGES, max(LEAST_CALIBRATION, CALIBRATION_PIXELS // (height * width)))
         chosen = self.material.evaluating(["train"], most=num, seed=self.config.seed)
         calibration = [x for x, _ in chosen.epoch() if len(x) > 1]  # one image has no variance
         is_small = len(self.material.indices(["search"])) < LEAST_SEARCH_IMAGES
-        names = ["search", "val"] if is_small else ["search"]
-        judged = KeptBatches(self.material.evaluating(names, most=most, seed=self.config.seed).epoch())
+        judged = self._judged(["search", "val"] if is_small else ["search"], MOST_SEARCH_IMAGES)
         task = learner_of(self.supernet, self.space, TrainConfig(), judged)
         return Evaluator(self.supernet, calibration, judged, task, self.latencies)
+
+    def run_off_judge(self) -> Evaluator:
+        """Judge of the few networks of a run-off, on more images."""
+        judged = self._judged(["search", "val"], MOST_RUN_OFF_IMAGES)
+        return dataclasses.replace(self.evaluator, judged=judged, _scores={})
+
+    def _judged(self, names: list[str], most: int) -> KeptBatches:
+        from ghostfit.data.loader import KeptBatches
+
+        height, width = self.material.prepare.size_hw
+        most = min(most, MOST_SEARCH_BYTES // (12 * height * width))
+        return KeptBatches(self.material.evaluating(names, most=most, seed=self.config.seed).epoch())
 
     @property
     def space(self) -> Space:
@@ -327,10 +346,12 @@ class Hunt:
         self.run.finish("supernet", seconds=round(clock.elapsed_s - began, 1), is_stopped=clock.is_stopped())
         self.on_event(Event("supernet", "done", f"{len(task.space.open_genes())} genes are still open"))
 
-    def study_space(self, share: float) -> tuple[Evaluation, list[dict[str, Any]]]:
-        """Phase ``search``: the strategy's evaluations, as many random ones, and networks that need no search."""
+    def study_space(self, share: float) -> tuple[Evaluation, list[Evaluation]]:
+        """Phase ``search``: the strategy's evaluations, as many random ones, and networks that need no search.
+
+        Returns the best by inherited weights, and all of them.
+        """
         from ghostfit.search.study import best
-        from ghostfit.verbs.compare import hand_made, rows_of
 
         config, study = self.config, self._study()
         space = Space.from_dict(self.run.read_json("space_final.json"))
@@ -358,7 +379,7 @@ class Hunt:
         if not is_done:
             self.run.finish("search", seconds=round(self.clock.elapsed_s - began, 1), num_evaluations=len(evaluations))
             self.on_event(Event("search", "done", f"{len(evaluations)} networks measured"))
-        return found, rows_of(found, evaluations, config.strategy)
+        return found, evaluations
 
     def _promising(self, space: Space, is_over: Callable[[], bool]) -> list[Arch]:
         """Where the study begins: what the evidence of the store's training promises most of."""

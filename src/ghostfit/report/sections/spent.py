@@ -14,6 +14,7 @@ NAMES = {
     "space": "measuring the space",
     "supernet": "supernet training",
     "search": "search",
+    "runoff": "run-off of the finalists",
     "train": "training the chosen one",
     "test": "test split",
     "export": "export and parity",

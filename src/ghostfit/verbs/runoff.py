@@ -1,0 +1,88 @@
+"""Phase ``runoff`` of a search: its finalists are trained for a while, each alone, and the best is taken."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from ghostfit.arch import Arch
+from ghostfit.event import Event
+from ghostfit.train.config import DEFAULT_EPOCHS, TrainConfig
+from ghostfit.verbs.training import class_weights_of, forward
+
+if TYPE_CHECKING:
+    from ghostfit.nn.build import Network
+    from ghostfit.search.runoff import Finalist
+    from ghostfit.search.study import Evaluation
+    from ghostfit.verbs.search import Hunt
+
+TIME_SHARE = 0.15  # of the time that is left when the phase begins
+EPOCHS_SHARE = 0.1  # of the epochs of the final training, where there is no time limit
+LEAST_TIME_S = 600.0  # of the whole run, below which a finalist would see its images a few times only
+UNUSED = ("teacher", "branches", "drop_path", "dropout", "trackers")  # of the final training, in a short one
+
+
+def hold_run_off(hunt: Hunt, evaluations: list[Evaluation]) -> list[Finalist]:
+    """Train the finalists of a study, the best first; none where there is nothing to tell apart or no time to."""
+    from ghostfit.search.runoff import finalists, run_off
+
+    run, clock, limit_s = hunt.run, hunt.clock, hunt.config.time_s
+    wanted = finalists(evaluations)
+    if len(wanted) < 2 or clock.is_stopped() or (limit_s is not None and limit_s < LEAST_TIME_S):
+        return []
+    began, is_done = clock.elapsed_s, run.is_done("runoff")
+    total_s = clock.phase_s("runoff", TIME_SHARE)
+    seconds = None if total_s is None else total_s / len(wanted)
+    if not is_done:
+        hunt.on_event(Event("runoff", "start", f"{len(wanted)} networks, each trained for a while"))
+    held = run_off(run, wanted, lambda arch: _train(hunt, arch, seconds), hunt.run_off_judge().score_network)
+    if not is_done:
+        run.finish("runoff", seconds=round(clock.elapsed_s - began, 1), num_networks=len(held))
+        told = ", ".join(f"{finalist.evaluation.arch.id} {100 * finalist.score.metric:.1f} %" for finalist in held)
+        hunt.on_event(Event("runoff", "done", told))
+    return held
+
+
+def _train(hunt: Hunt, arch: Arch, seconds: float | None) -> Network | None:
+    """`arch` from inherited weights, after a short training on the training split; None when that was stopped."""
+    from ghostfit.train.fit import fit
+
+    config, clock, phase = hunt.config, hunt.clock, f"runoff:{arch.id}"
+    batches = hunt.material.training(
+        ["train"],
+        batch_size=config.batch_size,
+        augment=config.augment,
+        flip=config.flip,
+        seed=config.seed,
+        size_hw=arch.size_hw,
+    )
+    settings = _settings(hunt, batches.batch_size, seconds)
+    network = hunt.network(arch)
+    records = fit(
+        network,
+        batches,
+        None,
+        settings,
+        run=hunt.run,
+        phase=phase,
+        class_weights=class_weights_of(settings, hunt.material, ["train"]),
+        stop=clock.deadline(None),
+        spent_s=clock.spent_s(phase),
+    )
+    forward(records, hunt.on_event)
+    return None if clock.is_stopped() else network
+
+
+def _settings(hunt: Hunt, batch_size: int, seconds: float | None) -> TrainConfig:
+    """Those of the final training as far as they are given, for a share of it and without a range test."""
+    from ghostfit.train.optim import reference_lr
+
+    config = hunt.config
+    names = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in UNUSED]
+    given = {name: getattr(config, name) for name in names if hasattr(config, name)}
+    settings = TrainConfig(**{**given, "time_s": seconds})
+    if settings.lr == "auto":
+        settings = dataclasses.replace(settings, lr=reference_lr(settings.optimizer, batch_size))
+    if seconds is None or settings.epochs:
+        settings = dataclasses.replace(settings, epochs=EPOCHS_SHARE * (settings.epochs or DEFAULT_EPOCHS))
+    return dataclasses.replace(settings, schedule="cosine")  # plateau would look at images that decide later
