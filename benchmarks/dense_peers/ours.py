@@ -14,8 +14,11 @@ from dense_peers.settings import Setting
 from ghostfit.arch import Arch
 from ghostfit.counting import count
 from ghostfit.run import Run
+from ghostfit.search.start import scale_width, widest_within
+from ghostfit.verbs.latencies import latency_store
 
-PHASES = ("data", "space", "supernet", "search", "train", "export", "test", "bench")
+TOLERANCE = 1.02  # of a latency: what two measurements of one file differ by
+PHASES = ("data", "space", "supernet", "search", "runoff", "train", "export", "test", "bench")
 
 
 def fit(
@@ -56,8 +59,31 @@ def fit(
 
 
 def train_found(images: Images, found: Path, out: Path, epochs: int, seed: int) -> dict[str, Any]:
-    """The network that a run of `fit` found, from fresh weights: `train`, `export`, `evaluate`."""
-    words = ["train", str(images.folder), "--arch", str(found), *_training(images.setting, epochs, seed)]
+    """The network that a run of `fit` found, from fresh weights."""
+    return _train(images, str(found), out, epochs, seed)
+
+
+def train_width(images: Images, found: Path, out: Path, epochs: int, seed: int) -> dict[str, Any]:
+    """The network that the search of a run began at, its widths scaled to the latency of what was found there."""
+    run = Run.open(found)
+    latencies = latency_store("onnxruntime", 1, size_hw=images.setting.size_hw, run=run)
+    start = Arch.from_dict(run.read_json("start.json")["arch"])
+    most = latencies.measure(Arch.from_dict(run.read_json("arch.json"))).median_ms
+    arch = widest_within(
+        lambda factor: scale_width(start, factor),
+        lambda scaled: latencies.measure(scaled).median_ms <= TOLERANCE * most,
+    )
+    if arch is None:
+        raise RuntimeError(f"no width of the start network takes {most:.2f} ms or less")
+    file = out.with_suffix(".json")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(arch.to_json(), encoding="utf-8")
+    return _train(images, str(file), out, epochs, seed)
+
+
+def _train(images: Images, arch: str, out: Path, epochs: int, seed: int) -> dict[str, Any]:
+    """`train` a network from fresh weights, `export` it, and `evaluate` the bundle on the test split."""
+    words = ["train", str(images.folder), "--arch", arch, *_training(images.setting, epochs, seed)]
     run = Run(out)
     phases = run.read_json("run.json", {}).get("phases", {})
     if "train" not in phases:

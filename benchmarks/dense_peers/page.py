@@ -28,14 +28,16 @@ KINDS = {
     "ours": "**ours**, from scratch",
     "weights": "**ours**, from EfficientNet-Lite0's ImageNet weights",
     "scratch": "the network we found, from fresh weights",
+    "width": "the start of the search scaled in width, from fresh weights",
 }
 SHAPES = {
     "ours": ("diamond", "blue"),
     "weights": ("triangle", "orange"),
     "scratch": ("square", "green"),
+    "width": ("ring", "purple"),
     "peer": ("circle", "grey"),
 }
-PIECE = re.compile(r"(peer|ours|weights|scratch)/([^/]+)/seed\d+")
+PIECE = re.compile(r"(peer|ours|weights|scratch|width)/([^/]+)/seed\d+")
 Rows = Mapping[str, dict[str, Any]]
 
 
@@ -141,7 +143,11 @@ def draw(setting: Setting, lines: Sequence[Line]) -> str:
         for line, (ms, percent) in zip(own, points, strict=True):
             name = f"{line.name} {line.size}".replace("*", "")
             parts.append(mark(shape, x.at(ms), y.at(percent), 6, colour, f"{name}: {percent:.1f} %, {ms:.2f} ms"))
-            label = name if kind == "peer" else {"scratch": "fresh", "weights": "ours, weights"}.get(kind, kind)
+            label = (
+                name
+                if kind == "peer"
+                else {"scratch": "fresh", "width": "width-scaled", "weights": "ours, weights"}.get(kind, kind)
+            )
             is_right = x.at(ms) > 640  # a name beside a mark at the edge would be cut
             shift, anchor = (-9, "end") if is_right else (9, None)
             parts.append(text(x.at(ms) + shift, y.at(percent) + 4, label, anchor=anchor))

@@ -15,6 +15,7 @@ from dense_peers.material import Images
 from dense_peers.settings import WEIGHTS
 
 Piece = tuple[str, Callable[[], bool]]  # its key, and its work; whether its result is there afterwards
+AFTER = ("scratch/", "width/")  # pieces that need what a search found
 BUDGET_S = 5.0  # of each file in the last measurement
 
 
@@ -43,6 +44,7 @@ class Plan:
             yield self._piece(f"weights/{limit:g}", partial(self._fit, limit, WEIGHTS))
         for limit in limits:
             yield self._piece(f"scratch/{limit:g}", self._scratch)
+            yield self._piece(f"width/{limit:g}", self._width)
         yield f"{setting.name}/bench", self._bench
 
     def _piece(self, name: str, work: Callable[[str], dict[str, Any]]) -> Piece:
@@ -53,7 +55,7 @@ class Plan:
             if name.startswith("peer/yolo") and not self.python:
                 print(f"{key}: skipped, give --peer-python or GHOSTFIT_PEER_PYTHON, see the docstring", flush=True)
                 return True
-            if name.startswith("scratch/") and self.records.get(_found(key)) is None:
+            if name.startswith(AFTER) and self.records.get(_found(key)) is None:
                 return False
             return self.records.do(key, lambda: self._timed(key, work))
 
@@ -91,6 +93,11 @@ class Plan:
 
         return train_found(self.images, self._folder(_found(key)), self._folder(key), self.epochs, self.seed)
 
+    def _width(self, key: str) -> dict[str, Any]:
+        from dense_peers.ours import train_width
+
+        return train_width(self.images, self._folder(_found(key)), self._folder(key), self.epochs, self.seed)
+
     def _bench(self) -> bool:
         """Every file of the set in turns; anew when there are other files than at the last time."""
         rows = self.records.all()
@@ -108,8 +115,10 @@ def _cpu_s() -> float:
 
 
 def _found(key: str) -> str:
-    """The piece that found the network which the piece `key` trains from fresh weights."""
-    return key.replace("/scratch/", "/ours/")
+    """The piece that found the network which the piece `key` trains from fresh weights, or is measured against."""
+    for word in AFTER:
+        key = key.replace(f"/{word}", "/ours/")
+    return key
 
 
 def files_of(row: dict[str, Any]) -> list[str]:

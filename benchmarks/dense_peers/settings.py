@@ -21,7 +21,7 @@ class Setting:
     exports: tuple[str, ...] = ()
     format: str = ""
     batch_size: int = 16
-    evaluations: int = 64
+    evaluations: int = 24
     weights_ms: tuple[float, ...] = ()  # limits at which we also start from published weights
 
     @property
@@ -35,7 +35,7 @@ class Setting:
         return {"detect": "mAP 50-95 of boxes", "instance": "mAP 50-95 of masks", "segment": "mIoU"}[self.task]
 
 
-# Epochs: what a peer's training gets through in 15 to 25 minutes of one core (AMD EPYC). The limits are
+# Epochs: what a peer's training gets through in 15 to 40 minutes of one core (AMD EPYC, 2.6 GHz). The limits are
 # below half the latency of the detectors there, and down to a sixth; up to that of the segmenting peer, and a third.
 SETTINGS = {
     "bccd": Setting(
@@ -44,8 +44,7 @@ SETTINGS = {
         (320, 320),
         60,
         75,
-        (1.2, 2.0, 3.0),
-        evaluations=32,
+        (2.5, 4.5, 6.5),
         yolos=("yolo11n", "yolo26n"),
         exports=("320x320", "256x320"),
     ),
@@ -55,11 +54,11 @@ SETTINGS = {
         (360, 480),
         25,
         12,
-        (5.0, 10.0, 15.0),
+        (11.0, 22.0, 33.0),
         format="masks:ignore=11",
-        weights_ms=(15.0,),
+        weights_ms=(33.0,),
     ),
     "nuclei": Setting(
-        "nuclei", "instance", (256, 256), 50, 25, (1.5, 2.5, 4.0), yolos=("yolo11n-seg",), exports=("256x256",)
+        "nuclei", "instance", (256, 256), 30, 30, (3.5, 6.0, 9.0), yolos=("yolo11n-seg",), exports=("256x256",)
     ),
 }
