@@ -40,6 +40,12 @@ def test_the_best_predicted_come_first() -> None:
     assert all(arch in small_space() and arch.stages[1].blocks[0].ratio == 1 for arch in found)
 
 
+def test_each_input_size_has_its_turn_however_bad_it_looks() -> None:
+    rows = [(phase, point, metric - 0.3 * (point["size"] == 32), cost) for phase, point, metric, cost in evidence()]
+    found = promising(small_space(), rows, 8, most_cost=2.0, cost_of=cost_of, seed=0)
+    assert min(sum(arch.size_hw == (side, side) for arch in found) for side in (24, 32)) >= 3
+
+
 @pytest.mark.parametrize("most", [0.9, 1.5])
 def test_all_keep_the_limit_however_wrong_predictions_are(most: float) -> None:
     found = promised(most)

@@ -2,16 +2,19 @@
 
 The linear model over genes that closes choices (`ghostfit.search.shrink`) also predicts: a sum of shares for the
 metric, another for the logarithm of the cost. Thousands of points are ranked by it in a second; the best are then
-measured like any other. A few are chosen by their multiply-adds instead: shared weights can't tell networks apart that
-differ by little, and of such networks a study takes the one of most multiply-adds, so it should have seen it.
+measured like any other, those of each input size in turn: shared weights favour small sizes, and a run-off can only
+mend that for sizes which the study has seen. A few are chosen by their multiply-adds instead: shared weights can't tell
+networks apart that differ by little, and of such networks a study takes the one of most multiply-adds.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +23,7 @@ from ghostfit.counting import count
 from ghostfit.search.shrink import GeneModel
 from ghostfit.space import Point, Space
 
+T = TypeVar("T")
 NUM_DRAWN = 3000  # points ranked: about a second of work
 LEAST_EVIDENCE = 12  # networks; fewer say nothing about dozens of genes
 BY_MACS = 0.25  # of the networks; docs/LOG.md, 2026-11-27
@@ -51,6 +55,7 @@ def promising(
     rng = random.Random(seed)
     points = [space.encode(space.sample(rng)) for _ in range(NUM_DRAWN)]
     ranked = sorted(points, key=lambda point: -_sum(model, model.metric, point))
+    ranked = _in_turn(ranked, lambda point: point["size"])
     if most_cost is None:
         found: dict[str, Arch] = {}
         for arch in map(space.decode, ranked):
@@ -67,8 +72,8 @@ def promising(
     probe = _Probe(cost_of, most_cost, MOST_MEASURED * num, is_over)
     num_large = int(BY_MACS * num)
     chosen = probe.take(map(with_cost, ranked), num - num_large)
-    near = [pair for pair in map(with_cost, points) if abs(probe.excess(pair[1])) <= NEAR]
-    near.sort(key=lambda pair: -count(pair[0]).macs)
+    near = [pair for pair in map(with_cost, points) if abs(probe.excess(*pair)) <= NEAR]
+    near = _in_turn(sorted(near, key=lambda pair: -count(pair[0]).macs), lambda pair: pair[0].size_hw)
     return [*chosen, *probe.take(near, num_large)]
 
 
@@ -80,12 +85,12 @@ class _Probe:
     most_cost: float
     num_left: int  # measurements
     is_over: Callable[[], bool]
-    errors: list[float] = field(default_factory=list)  # of predicted logarithms
+    errors: dict[tuple[int, int], list[float]] = field(default_factory=dict)  # of predicted logarithms, by input size
     seen: set[str] = field(default_factory=set)
 
-    def excess(self, log_cost: float) -> float:
-        """Logarithm of predicted cost over the limit, corrected by the latest measurements."""
-        latest = self.errors[-MEMORY:]
+    def excess(self, arch: Arch, log_cost: float) -> float:
+        """Logarithm of predicted cost over the limit, corrected by the latest measurements at that input size."""
+        latest = self.errors.get(arch.size_hw, [])[-MEMORY:]
         return log_cost + (sum(latest) / len(latest) if latest else 0.0) - math.log(self.most_cost)
 
     def take(self, ranked: Iterable[tuple[Arch, float]], num: int) -> list[Arch]:
@@ -94,15 +99,23 @@ class _Probe:
         for arch, log_cost in ranked:
             if len(taken) == num or not self.num_left or self.is_over():
                 break
-            if arch.id in self.seen or self.excess(log_cost) > 0:
+            if arch.id in self.seen or self.excess(arch, log_cost) > 0:
                 continue
             self.seen.add(arch.id)
             self.num_left -= 1
             cost = self.cost_of(arch)
-            self.errors.append(math.log(cost) - log_cost)
+            self.errors.setdefault(arch.size_hw, []).append(math.log(cost) - log_cost)
             if cost <= self.most_cost:
                 taken.append(arch)
         return taken
+
+
+def _in_turn(items: Iterable[T], size_of: Callable[[T], Hashable]) -> list[T]:
+    """The first of each input size, then the second of each, and so on."""
+    groups: dict[Hashable, list[T]] = {}
+    for item in items:
+        groups.setdefault(size_of(item), []).append(item)
+    return [item for turn in itertools.zip_longest(*groups.values()) for item in turn if item is not None]
 
 
 def _sum(model: GeneModel, shares: np.ndarray, point: Point) -> float:
