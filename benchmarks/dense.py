@@ -71,8 +71,7 @@ def do_set(name: str, args: argparse.Namespace) -> None:
 
     setting, records = SETTINGS[name], Records(args.results)
     images = Images(setting, args.data.resolve(), args.work.resolve())
-    epochs = args.epochs or setting.epochs
-    plan = Plan(images, records, epochs, args.seed, args.threads, args.peer_python)
+    plan = Plan(images, records, args.epochs, args.seed, args.threads, args.peer_python)
     for key, work in plan.pieces():
         if args.only and not any(key.startswith(word) for word in args.only):
             continue

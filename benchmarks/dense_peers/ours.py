@@ -30,7 +30,7 @@ def fit(
     """
     setting = images.setting
     # The store's epochs keep their share when the epochs of the trainings are changed for a trial.
-    store_epochs = setting.store_epochs * epochs / setting.epochs
+    store_epochs = setting.store_epochs * epochs / setting.our_epochs
     words = ["fit", str(images.folder), "--latency-ms", f"{limit_ms:g}", "--search-epochs", f"{store_epochs:g}"]
     size = "x".join(map(str, setting.size_hw))
     words += ["--size", size, "--evaluations", str(setting.evaluations), *_training(setting, epochs, seed)]

@@ -87,8 +87,9 @@ def section(setting: Setting, lines: Sequence[Line], rows: Rows, page: Path) -> 
     """Everything about one set."""
     size = "x".join(map(str, setting.size_hw))
     head = (
-        f"## {setting.name}: {setting.task}, {size} px\n\n{setting.epochs} epochs of each training, "
-        f"{setting.store_epochs} of our store before; {_images(rows)}test images. Score: {setting.metric_name}."
+        f"## {setting.name}: {setting.task}, {size} px\n\n{setting.epochs} epochs of each peer's training; "
+        f"{setting.our_epochs} of a network of ours, {setting.store_epochs} of our store before. "
+        f"{_images(rows)}test images. Score: {setting.metric_name}."
     )
     table = [
         "| network | input | score | error of the test | seeds | median / p90 ms | params | MACs | training s | "

@@ -21,14 +21,24 @@ BUDGET_S = 5.0  # of each file in the last measurement
 
 @dataclass(frozen=True)
 class Plan:
-    """All pieces of one set. `python` runs the peers of other packages; `epochs` stand in for the setting's."""
+    """All pieces of one set. `python` runs the peers of other packages; `trial_epochs` stand in for the setting's."""
 
     images: Images
     records: Records
-    epochs: int
+    trial_epochs: int | None
     seed: int
     threads: int
     python: str
+
+    @property
+    def epochs(self) -> int:
+        """Of a peer's training."""
+        return self.trial_epochs or self.images.setting.epochs
+
+    @property
+    def our_epochs(self) -> int:
+        """Of the training of a network that we find."""
+        return self.trial_epochs or self.images.setting.our_epochs
 
     def pieces(self) -> Iterator[Piece]:
         """Peers first, then ours; the measurement of all is last."""
@@ -48,8 +58,8 @@ class Plan:
         yield f"{setting.name}/bench", self._bench
 
     def _piece(self, name: str, work: Callable[[str], dict[str, Any]]) -> Piece:
-        is_trial = self.epochs != self.images.setting.epochs
-        key = f"{self.images.setting.name}/{name}/seed{self.seed}" + (f"/epochs{self.epochs}" if is_trial else "")
+        trial = f"/epochs{self.trial_epochs}" if self.trial_epochs else ""
+        key = f"{self.images.setting.name}/{name}/seed{self.seed}{trial}"
 
         def do() -> bool:
             if name.startswith("peer/yolo") and not self.python:
@@ -86,17 +96,17 @@ class Plan:
         # The store of the largest limit serves the smaller ones.
         largest = key.replace(f"/{limit_ms:g}/", f"/{max(self.images.setting.limits_ms):g}/")
         store = None if weights or largest == key or not self.records.get(largest) else self._folder(largest)
-        return fit(self.images, self._folder(key), limit_ms, self.epochs, self.seed, weights=weights, store=store)
+        return fit(self.images, self._folder(key), limit_ms, self.our_epochs, self.seed, weights=weights, store=store)
 
     def _scratch(self, key: str) -> dict[str, Any]:
         from dense_peers.ours import train_found
 
-        return train_found(self.images, self._folder(_found(key)), self._folder(key), self.epochs, self.seed)
+        return train_found(self.images, self._folder(_found(key)), self._folder(key), self.our_epochs, self.seed)
 
     def _width(self, key: str) -> dict[str, Any]:
         from dense_peers.ours import train_width
 
-        return train_width(self.images, self._folder(_found(key)), self._folder(key), self.epochs, self.seed)
+        return train_width(self.images, self._folder(_found(key)), self._folder(key), self.our_epochs, self.seed)
 
     def _bench(self) -> bool:
         """Every file of the set in turns; anew when there are other files than at the last time."""
