@@ -24,15 +24,18 @@ UNUSED = ("teacher", "branches", "drop_path", "dropout", "trackers")  # of the f
 
 def hold_run_off(hunt: Hunt, evaluations: list[Evaluation]) -> list[Finalist]:
     """Train the finalists of a study, the best first; none where there is nothing to tell apart or no time to."""
-    from ghostfit.search.runoff import finalists, run_off
+    from ghostfit.search.runoff import RECORDS, finalists, run_off
 
     run, clock, limit_s = hunt.run, hunt.clock, hunt.config.time_s
-    wanted = finalists(evaluations)
-    if len(wanted) < 2 or clock.is_stopped() or (limit_s is not None and limit_s < LEAST_TIME_S):
+    wanted, is_done = finalists(evaluations), run.is_done("runoff")
+    if is_done:  # perhaps stopped before all had been trained
+        known = {row["arch_id"] for row in run.records(RECORDS)}
+        wanted = [evaluation for evaluation in wanted if evaluation.arch.id in known]
+    elif len(wanted) < 2 or clock.is_stopped() or (limit_s is not None and limit_s < LEAST_TIME_S):
         return []
-    began, is_done = clock.elapsed_s, run.is_done("runoff")
+    began = clock.elapsed_s
     total_s = clock.phase_s("runoff", TIME_SHARE)
-    seconds = None if total_s is None else total_s / len(wanted)
+    seconds = None if total_s is None else total_s / max(len(wanted), 1)
     if not is_done:
         hunt.on_event(Event("runoff", "start", f"{len(wanted)} networks, each trained for a while"))
     held = run_off(run, wanted, lambda arch: _train(hunt, arch, seconds), hunt.run_off_judge().score_network)
