@@ -43,6 +43,17 @@ def test_a_choice_that_is_better_and_slower_is_left_to_the_study() -> None:
     assert smaller.choices(GENE) == space.choices(GENE)
 
 
+def test_no_evidence_closes_an_input_size() -> None:
+    space = small_space()
+    rows = [
+        (phase, point, metric - 0.5 * (point["size"] == 32), cost)
+        for phase, point, metric, cost in evidence(space, 0.2, 1.0, 0.01)
+    ]
+    smaller, log = drop_by_evidence(space, rows, 1)
+    assert smaller.choices("size") == space.choices("size") and smaller.choices(GENE) == (1,)
+    assert "size" not in {entry.gene for entry in log}
+
+
 def test_without_a_limit_time_does_not_save_a_choice() -> None:
     smaller, _ = drop_by_evidence(small_space(), evidence(small_space(), 0.2, 2.0, 0.01), 1, has_limit=False)
     assert smaller.choices(GENE) == (1,)

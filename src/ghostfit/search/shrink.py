@@ -28,6 +28,7 @@ from ghostfit.space import Space
 SURE = 1.5  # standard deviations between two choices before the lesser is dropped
 ALIKE = 0.02  # of the logarithm of the cost: what two choices may differ by and still cost the same
 RISING = 1.25  # CIFAR-10, TrashNet and the digits gave 1.03 to 1.1, a detector after 330 steps 2 (docs/LOG.md)
+UNFAIR = ("size",)  # genes of which shared weights favour a choice that is worse when trained (docs/LOG.md, 2026-11-27)
 PRIOR_SHARE = 0.5  # of the spread of the metric that one choice may explain, before any evidence
 Array = NDArray[np.float64]
 Seen = tuple[int, dict[str, int], float, float]  # phase, point, metric, cost
@@ -155,10 +156,15 @@ def drop_by_evidence(
     *,
     has_limit: bool = True,
 ) -> tuple[Space, list[Dropped]]:
-    """The space without choices that others of their gene beat; without a limit, whatever they cost."""
+    """The space without choices that others of their gene beat; without a limit, whatever they cost.
+
+    Input sizes stay: a run-off tells them apart (`ghostfit.search.runoff`).
+    """
     model = GeneModel.fit(space, evidence)
     log = []
     for gene in space.open_genes():
+        if gene in UNFAIR:
+            continue
         choices = space.choices(gene)
         lost: dict[int, tuple[int, float, float]] = {}
         for choice in choices:
