@@ -26,7 +26,7 @@ def training(run: RunData) -> Section:
     title = "Training"
     parts: list[Markup | None] = []
     for phase, records in run.metrics.items():
-        if not phase.startswith("compare:"):
+        if not phase.startswith(("compare:", "runoff:")):  # finalists are rows of "Did the search pay?"
             parts.append(_phase(PHASES.get(phase, phase), records, run.wording))
     parts.append(_compared(run))
     drawn = [part for part in parts if part is not None]
