@@ -371,7 +371,7 @@ class Hunt:
             num = max(num, self._count(study, config.strategy))
             if config.strategy != "random" and num:
                 rest = None if seconds is None else max(1.0, began + seconds - self.clock.elapsed_s)
-                self._take(study.search(full, "random", num, is_over=self._over(rest)))
+                self._take(study.search(full, "random", num, is_over=self._over(rest)), num)
         evaluations = study.evaluations()
         found = best(evaluations) or next((e for e in evaluations if e.origin == "fallback"), None)
         if found is None:
@@ -467,15 +467,16 @@ class Hunt:
     def _over(self, seconds: float | None) -> Callable[[], bool]:
         return self.clock.deadline(seconds)
 
-    def _take(self, evaluations: Iterator[Evaluation]) -> int:
-        """Run a study and tell of it; the number of networks scored."""
+    def _take(self, evaluations: Iterator[Evaluation], before: int = 0) -> int:
+        """Run a study and tell of it, after `before` networks of another; the number of networks scored."""
         num, highest = 0, 0.0
+        total = (before or self.config.evaluations) * (1 if self.config.strategy == "random" else 2)
         for evaluation in evaluations:
             if evaluation.score is not None:
                 num += 1
                 highest = max(highest, evaluation.score.metric)
             text = f"{evaluation.origin}: best {100 * highest:.1f} %"
-            self.on_event(Event("search", "progress", text, num, self.config.evaluations))
+            self.on_event(Event("search", "progress", text, before + num, total))
         return num
 
     def _count(self, study: Study, origin: str) -> int:
