@@ -52,6 +52,7 @@ def fit(
     phase: str = "train",
     teacher: nn.Module | None = None,
     class_weights: Tensor | None = None,
+    probe: nn.Module | None = None,
     trackers: Sequence[Tracker] = (),
     stop: Callable[[], bool] | None = None,
     resume: bool = True,
@@ -61,7 +62,8 @@ def fit(
 
     Without `task` it is that of the network's architecture, made from `config`, `teacher` (a network that gives raw
     outputs on the same input) and `class_weights` (num_classes,). Without `val` nothing is validated and the average is
-    kept.
+    kept. The range test of the learning rate is made on `probe`, where that is given: weights that know the images
+    already ask for the rate of a fine-tuning.
 
     When `stop` says True, training ends after the step with the best weights so far, and can be resumed later. A phase
     that is finished already loads its weights and yields nothing. The network's device is the one that is used; the
@@ -82,17 +84,19 @@ def fit(
     journal = Journal(run, phase, [*trackers, *open_trackers(config.trackers, run)])
     session = Session(batches, val, Checkpoints(run, phase), journal, run, phase, stop or (lambda: False))
     session.began -= spent_s
-    return _fit(network, task, config, session, resume)
+    return _fit(network, task, config, session, resume, probe or network)
 
 
-def _fit(network: nn.Module, task: Task, config: TrainConfig, session: Session, resume: bool) -> Iterator[Record]:
+def _fit(
+    network: nn.Module, task: Task, config: TrainConfig, session: Session, resume: bool, probe: nn.Module
+) -> Iterator[Record]:
     keep_freed_memory()
     try:
         network.to(memory_format=torch.channels_last)
         network.train()
         state = session.checkpoints.load() if resume else None
         if state is None:
-            training = yield from _begin(network, task, config, session)
+            training = yield from _begin(network, task, config, session, probe)
         else:
             training = yield from _resume(network, task, config, session, state)
         if training.is_done:
@@ -112,10 +116,12 @@ def _fit(network: nn.Module, task: Task, config: TrainConfig, session: Session, 
         session.journal.close()
 
 
-def _begin(network: nn.Module, task: Task, config: TrainConfig, session: Session) -> Generator[Record, None, Training]:
+def _begin(
+    network: nn.Module, task: Task, config: TrainConfig, session: Session, probe: nn.Module
+) -> Generator[Record, None, Training]:
     """A training at its first step; its plan and first checkpoint are on disk."""
     session.journal.forget_after(-1)
-    plan = _make_plan(network, task, config, session)
+    plan = _make_plan(network, task, config, session, probe)
     training = start(network, task, config, plan)
     write_plan(plan, session)
     yield from save(training, session)
@@ -158,7 +164,7 @@ def _follow_limit(training: Training, session: Session) -> Iterator[Record]:
         yield session.write(training, "note", {"text": f"another time limit than before: {limit}"})
 
 
-def _make_plan(network: nn.Module, task: Task, config: TrainConfig, session: Session) -> Plan:
+def _make_plan(network: nn.Module, task: Task, config: TrainConfig, session: Session, probe: nn.Module) -> Plan:
     """Derive what the settings leave open, by measuring where needed."""
     batches, val = session.batches, session.val
     step_s = left_s = None
@@ -174,7 +180,7 @@ def _make_plan(network: nn.Module, task: Task, config: TrainConfig, session: Ses
         lr = reference_lr(config.optimizer, batches.num_images / len(batches))
         source = "the usual one, as the training is short"
     else:
-        found = find_lr(network, task, batches, config, num_ramp_steps, stop=session.stop)
+        found = find_lr(probe.train(), task, batches, config, num_ramp_steps, stop=session.stop)
         lr, curve, source = found.lr, found.curve, f"found by a range test of {num_ramp_steps} steps"
     return Plan(
         total_steps=total,

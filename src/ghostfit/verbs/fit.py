@@ -160,6 +160,7 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
         size_hw=arch.size_hw,
     )
     network = training_form(network, train_config)
+    probe = _fresh(hunt, arch) if hunt.outset.network is None else None
     began = clock.elapsed_s
     records = train(
         network,
@@ -169,6 +170,7 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
         run=run,
         teacher=teacher_of(train_config, material),
         class_weights=class_weights_of(train_config, material, LEARNT),
+        probe=probe,
         stop=clock.deadline(None),
         spent_s=clock.spent_s("train"),
     )
@@ -180,6 +182,21 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
     run.finish("train", seconds=round(clock.elapsed_s - began, 1), is_stopped=clock.is_stopped())
     on_event(Event("train", "done", "trained"))
     return network.eval(), material
+
+
+def _fresh(hunt: Hunt, arch: Arch) -> Network:
+    """`arch` with fresh weights, to find the learning rate by.
+
+    Weights that were learnt from the same images ask for the rate of a fine-tuning, which keeps the network where the
+    store left it (measured, docs/LOG.md, 2026-11-27).
+    """
+    import torch
+
+    from ghostfit.nn.build import build
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(hunt.config.seed)
+        return build(arch, device=hunt.device).to(memory_format=torch.channels_last)
 
 
 def read_weights(run: Run) -> Any:
