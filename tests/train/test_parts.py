@@ -155,6 +155,23 @@ def test_the_range_test_leaves_no_trace_and_repeats_itself():
     assert reference / 32 <= found.lr <= reference * 2.5
 
 
+def test_the_rate_is_found_on_the_probe(monkeypatch):
+    tested = []
+
+    def note(network, *settings, **more):
+        tested.append(network)
+        return find_lr(network, *settings, **more)
+
+    monkeypatch.setattr("ghostfit.train.fit.find_lr", note)
+    network, probe, before = small_network(), small_network(), weights_of(small_network())
+    for given in (None, probe):
+        records = fit(network, small_batches(), None, TrainConfig(batch_size=16, epochs=80.0), probe=given)
+        next(records)  # the plan is made
+        records.close()
+    assert tested == [network, probe]
+    assert are_equal(before, weights_of(probe))
+
+
 def test_the_range_test_survives_a_loss_that_is_no_number():
     class Broken(Classify):
         def train_step(self, network, x, y):
