@@ -14,10 +14,9 @@ from dense_peers.settings import Setting
 from ghostfit.arch import Arch
 from ghostfit.counting import count
 from ghostfit.run import Run
-from ghostfit.search.start import scale_width, widest_within
 from ghostfit.verbs.latencies import latency_store
+from ghostfit.verbs.rivals import width_scaled
 
-TOLERANCE = 1.02  # of a latency: what two measurements of one file differ by
 PHASES = ("data", "space", "supernet", "search", "runoff", "train", "export", "test", "bench")
 
 
@@ -69,10 +68,7 @@ def train_width(images: Images, found: Path, out: Path, epochs: int, seed: int) 
     latencies = latency_store("onnxruntime", 1, size_hw=images.setting.size_hw, run=run)
     start = Arch.from_dict(run.read_json("start.json")["arch"])
     most = latencies.measure(Arch.from_dict(run.read_json("arch.json"))).median_ms
-    arch = widest_within(
-        lambda factor: scale_width(start, factor),
-        lambda scaled: latencies.measure(scaled).median_ms <= TOLERANCE * most,
-    )
+    arch = width_scaled(start, most, lambda scaled: latencies.measure(scaled).median_ms)
     if arch is None:
         raise RuntimeError(f"no width of the start network takes {most:.2f} ms or less")
     file = out.with_suffix(".json")

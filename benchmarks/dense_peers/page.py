@@ -37,7 +37,8 @@ SHAPES = {
     "width": ("ring", "purple"),
     "peer": ("circle", "grey"),
 }
-PIECE = re.compile(r"(peer|ours|weights|scratch|width)/([^/]+)/seed\d+")
+LABELS = {"ours": "ours", "weights": "ours, weights", "scratch": "fresh", "width": "width-scaled"}  # in the plot
+PIECE = re.compile(rf"({'|'.join(SHAPES)})/([^/]+)/seed\d+")
 Rows = Mapping[str, dict[str, Any]]
 
 
@@ -144,11 +145,7 @@ def draw(setting: Setting, lines: Sequence[Line]) -> str:
         for line, (ms, percent) in zip(own, points, strict=True):
             name = f"{line.name} {line.size}".replace("*", "")
             parts.append(mark(shape, x.at(ms), y.at(percent), 6, colour, f"{name}: {percent:.1f} %, {ms:.2f} ms"))
-            label = (
-                name
-                if kind == "peer"
-                else {"scratch": "fresh", "width": "width-scaled", "weights": "ours, weights"}.get(kind, kind)
-            )
+            label = LABELS.get(kind, name)
             is_right = x.at(ms) > 640  # a name beside a mark at the edge would be cut
             shift, anchor = (-9, "end") if is_right else (9, None)
             parts.append(text(x.at(ms) + shift, y.at(percent) + 4, label, anchor=anchor))

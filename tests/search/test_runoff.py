@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+import torch
 from helpers import small_evaluator, small_space
 
 from ghostfit.arch import Arch
 from ghostfit.nn.build import Network, build
 from ghostfit.run import Run
-from ghostfit.search.evaluate import Score
+from ghostfit.search.evaluate import Score, resize_to
 from ghostfit.search.limits import Costs
 from ghostfit.search.runoff import FAR, MOST_FINALISTS, finalists, run_off
 from ghostfit.search.study import Evaluation
@@ -20,8 +22,7 @@ ERROR = 0.01
 
 
 def evaluation(arch: Arch, metric: float, origin: str = "nsga2", quality: float | None = None) -> Evaluation:
-    macs = 1000 * len(arch.id)
-    costs = Costs(params=1, macs=macs, size_bytes=4, memory_bytes=4, latency_ms=1.0, latency_p90_ms=1.0)
+    costs = Costs(params=1, macs=1000, size_bytes=4, memory_bytes=4, latency_ms=1.0, latency_p90_ms=1.0)
     score = Score(metric=metric, loss=1.0, num_images=100, standard_error=ERROR)
     chosen = metric if quality is None else quality
     return Evaluation(
@@ -65,7 +66,7 @@ def test_the_scores_decide_and_a_killed_run_off_trains_nothing_twice(tmp_path: P
     trained: list[str] = []
 
     def train(arch: Arch) -> Network | None:
-        if len(trained) == 1 and trained[0] == first.arch.id and arch == second.arch and not is_resumed:
+        if arch == second.arch and not is_resumed:
             return None  # stopped
         trained.append(arch.id)
         return build(arch)
@@ -81,5 +82,9 @@ def test_the_scores_decide_and_a_killed_run_off_trains_nothing_twice(tmp_path: P
     assert [f.score.metric for f in held] == [0.9, 0.8] and trained == [first.arch.id, second.arch.id]
 
 
-def test_the_judge_of_a_study_scores_a_network_of_any_size(tmp_path: Path) -> None:
-    assert 0 <= small_evaluator(tmp_path).score_network(build(SMALL.largest()).eval()).metric <= 1
+def test_a_network_is_judged_at_its_own_size(tmp_path: Path) -> None:
+    judge, network = small_evaluator(tmp_path), build(SMALL.largest()).eval()
+    (x, y), *_ = judge.judged.epoch()
+    with torch.no_grad():
+        expected = (network(resize_to(x, network.arch)).argmax(1) == y).float().mean()
+    assert x.shape[-1] != network.arch.size_hw[1] and judge.score_network(network).metric == pytest.approx(expected)

@@ -9,7 +9,7 @@ the found network.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -82,11 +82,7 @@ def rivals(hunt: Hunt, latency_ms: float) -> Iterator[tuple[str, Arch]]:
         return
 
     def fitted(arch: Arch) -> Arch | None:
-        return widest_within(
-            lambda factor: scale_width(arch, factor),
-            lambda scaled: hunt.costs(scaled).latency_ms <= TOLERANCE * latency_ms,
-            low=0.05,
-        )
+        return width_scaled(arch, latency_ms, lambda scaled: hunt.costs(scaled).latency_ms)
 
     own = fitted(start)
     if own is not None:
@@ -100,6 +96,15 @@ def rivals(hunt: Hunt, latency_ms: float) -> Iterator[tuple[str, Arch]]:
     if scaled:
         name = max(scaled, key=lambda name: count(scaled[name]).macs)
         yield f"{name}, width-scaled", scaled[name]
+
+
+def width_scaled(arch: Arch, latency_ms: float, latency_of: Callable[[Arch], float]) -> Arch | None:
+    """`arch` with its widths scaled alike, as wide as `latency_ms` allows; None where no width is as fast."""
+    return widest_within(
+        lambda factor: scale_width(arch, factor),
+        lambda scaled: latency_of(scaled) <= TOLERANCE * latency_ms,
+        low=0.05,
+    )
 
 
 def _origin(hunt: Hunt) -> str:

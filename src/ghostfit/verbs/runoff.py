@@ -12,6 +12,7 @@ from ghostfit.verbs.training import class_weights_of, forward
 
 if TYPE_CHECKING:
     from ghostfit.nn.build import Network
+    from ghostfit.search.evaluate import Score
     from ghostfit.search.runoff import Finalist
     from ghostfit.search.study import Evaluation
     from ghostfit.verbs.search import Hunt
@@ -38,7 +39,11 @@ def hold_run_off(hunt: Hunt, evaluations: list[Evaluation]) -> list[Finalist]:
     seconds = None if total_s is None else total_s / max(len(wanted), 1)
     if not is_done:
         hunt.on_event(Event("runoff", "start", f"{len(wanted)} networks, each trained for a while"))
-    held = run_off(run, wanted, lambda arch: _train(hunt, arch, seconds), hunt.run_off_judge().score_network)
+
+    def score(network: Network) -> Score:
+        return hunt.run_off_judge.score_network(network)  # whose images are read when there is one to score
+
+    held = run_off(run, wanted, lambda arch: _train(hunt, arch, seconds), score)
     if not is_done:
         run.finish("runoff", seconds=round(clock.elapsed_s - began, 1), num_networks=len(held))
         told = ", ".join(f"{finalist.evaluation.arch.id} {100 * finalist.score.metric:.1f} %" for finalist in held)

@@ -200,15 +200,17 @@ class Hunt:
         space = self.shrunk_space()
         self.train_supernet(space, supernet_share)
         found, evaluations = self.study_space(search_share)
-        held = hold_run_off(self, evaluations)
-        rows = rows_of(found, evaluations, self.config.strategy)
-        sentence = sentence_of(rows, self.limits, name=kind_of(self.material.task).metric_name)
-        if held:
+        compared: list[dict[str, Any]] = []
+        rest: list[dict[str, Any]] = []
+        if held := hold_run_off(self, evaluations):
             found = held[0].evaluation
             compared, rest = rows_of_run_off(held, self.config.strategy)
-            rows = [*compared, *rest, *rows_of(found, evaluations, self.config.strategy)]
-            if len(compared) > 1:
-                sentence = sentence_of(compared, self.limits, SHORTLY, kind_of(self.material.task).metric_name)
+        inherited = rows_of(found, evaluations, self.config.strategy)
+        rows, name = [*compared, *rest, *inherited], kind_of(self.material.task).metric_name
+        if len(compared) > 1:
+            sentence = sentence_of(compared, self.limits, SHORTLY, name)
+        else:
+            sentence = sentence_of(inherited, self.limits, name=name)
         if not self.run.is_done("compare"):  # which adds to it
             self.run.write_json("paid.json", {"sentence": sentence, "rows": rows})
         self.run.write_json("arch.json", found.arch.to_dict())
@@ -279,6 +281,7 @@ class Hunt:
         task = learner_of(self.supernet, self.space, TrainConfig(), judged)
         return Evaluator(self.supernet, calibration, judged, task, self.latencies)
 
+    @cached_property
     def run_off_judge(self) -> Evaluator:
         """Judge of the few networks of a run-off, on more images."""
         judged = self._judged(["search", "val"], MOST_RUN_OFF_IMAGES)
