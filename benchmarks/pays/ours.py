@@ -154,6 +154,9 @@ class Ours:
 
     def run_off(self, study: Study) -> list[Finalist]:
         """The finalists of a study after a short training each, as `ghostfit fit` does it; a proxy has none."""
+        wanted = finalists(study.evaluations())
+        if len(wanted) < 2:
+            return []
         material = material_of(self.setting, self.data)
         judged = KeptBatches(material.evaluating(["search", "val"], most=MOST_RUN_OFF_IMAGES, seed=0).epoch())
         judge = replace(study.evaluator, judged=judged, _scores={})
@@ -162,8 +165,7 @@ class Ours:
         def trained(arch: Arch) -> Network:
             return self.train_found(arch, seed=0, images=images, inherits=True, names=("train",))
 
-        wanted = finalists(study.evaluations())
-        return run_off(study.run, wanted, trained, judge.score_network) if len(wanted) > 1 else []
+        return run_off(study.run, wanted, trained, judge.score_network)
 
     def train_found(self, arch: Arch, *, seed: int, images: int, inherits: bool, **changes: Any) -> Network:
         """A network of the space, from the store's weights or fresh ones, taught by the store's largest if asked."""
