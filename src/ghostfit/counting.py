@@ -142,8 +142,7 @@ def _dense(tape: _Tape, arch: Arch, dense: Dense, features: Mapping[int, int]) -
     levels = [_fusion(tape, dense, taps)] if dense.task == "segment" else _pan(tape, dense, taps)
     tape.block = "head"
     if dense.task == "segment":
-        y = _trunk(tape, "head.trunk", dense, levels[0])
-        tape.conv("head.classes", y, arch.num_classes, has_norm=False)
+        _segment_head(tape, arch, dense, levels[0], taps)
         return
     values = {"scores": arch.num_classes, "boxes": 4}
     if dense.num_prototypes:
@@ -189,6 +188,15 @@ def _fusion(tape: _Tape, dense: Dense, taps: Sequence[int]) -> int:
             y = tape.add_enlarged(f"neck.blocks.{i}.join", laterals[i], tape.conv(f"neck.reduce.{i}", y, widths[i]))
         y = _block(tape, f"neck.blocks.{i}", dense.block(widths[i]), Stage(widths[i], (), dense.ratio), y)
     return y
+
+
+def _segment_head(tape: _Tape, arch: Arch, dense: Dense, level: int, taps: Sequence[int]) -> None:
+    shares = [tape.conv(f"head.skips.{i}", tap, arch.num_classes, has_norm=False) for i, tap in enumerate(taps)]
+    y = shares.pop()
+    while shares:
+        y = tape.add_enlarged(f"head.skips.{len(shares)}", shares.pop(), y)
+    fused = tape.conv("head.classes", _trunk(tape, "head.trunk", dense, level), arch.num_classes, has_norm=False)
+    tape.add("head.classes", y, fused)
 
 
 def _prototypes(tape: _Tape, dense: Dense, level: int, detail: int) -> None:

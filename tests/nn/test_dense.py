@@ -106,6 +106,24 @@ def test_points_run_by_level_row_and_column():
     assert torch.allclose(boxes[0, 12:], torch.tensor(32.0))
 
 
+@torch.no_grad()
+def test_every_map_of_the_backbone_has_a_share_in_the_classes():
+    """A value in one place of the coarsest map is added to the scores of all pixels of that place, and nowhere else."""
+    network = build(SMALL.as_dense(Dense("segment", width=32, strides=(8, 16, 32)))).eval()
+    channels = {stride: len(skip.in_slots) for stride, skip in zip((8, 16, 32), network.head.skips, strict=True)}
+    features = {stride: torch.zeros(1, channels[stride], 64 // stride, 96 // stride) for stride in (8, 16, 32)}
+    level = torch.rand(1, len(network.head.classes.in_slots), 8, 12)
+    (before,) = network.head([level], features)
+    for stride, skip in zip((8, 16, 32), network.head.skips, strict=True):
+        features[stride][0, :, 1, 2] = 1
+        (after,) = network.head([level], features)
+        features[stride].zero_()
+        cells = stride // 8
+        wanted = torch.zeros_like(before)
+        wanted[0, :, cells : 2 * cells, 2 * cells : 3 * cells] = skip.conv.weight.sum((1, 2, 3))[:, None, None]
+        assert wanted.any() and torch.allclose(after - before, wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize("task", ["detect", "instance"])
 def test_a_fresh_detector_sees_nothing_much(task):
     arch = SMALL.as_dense(Dense(task))

@@ -44,7 +44,7 @@ def write_network(
     if isinstance(head, SegmentHead):
         assert isinstance(network.neck, ContextFusion)
         fused = _write_fusion(writer, network.neck, taps, lowering)
-        return _write_segment_head(writer, head, fused, lowering, batch)
+        return _write_segment_head(writer, head, fused, taps, lowering, batch)
     assert isinstance(network.neck, GhostPan)
     levels = _write_pan(writer, network.neck, taps, lowering)
     outputs = _write_detect_head(writer, head, levels, lowering, batch)
@@ -154,9 +154,18 @@ def _write_prototypes(
 
 
 def _write_segment_head(
-    writer: GraphWriter, head: SegmentHead, x: Maps, lowering: Lowering, batch: int | str
+    writer: GraphWriter, head: SegmentHead, x: Maps, taps: Sequence[Maps], lowering: Lowering, batch: int | str
 ) -> dict[str, Output]:
-    y = _write_exact(writer, "head.classes", head.classes, _write_trunk(writer, "head.trunk", head.trunk, x, lowering))
+    shares = [
+        _write_exact(writer, f"head.skips.{i}", skip, tap)
+        for i, (skip, tap) in enumerate(zip(head.skips, taps, strict=True))
+    ]
+    y = shares.pop()
+    while shares:
+        name, finer = f"head.skips.{len(shares)}", shares.pop()
+        y = writer.add(path_of(name), finer, writer.enlarge(path_of(name), y, finer.size_hw))
+    fused = _write_trunk(writer, "head.trunk", head.trunk, x, lowering)
+    y = writer.add(path_of("head.classes"), y, _write_exact(writer, "head.classes", head.classes, fused))
     return {"classes": Output(y.parts[0].tensor, (batch, len(y.layout[0]), *y.size_hw))}
 
 

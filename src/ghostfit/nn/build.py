@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ghostfit.arch import PROTOTYPE_STRIDE, Arch, Block, Head, memory_slots
+from ghostfit.arch import Arch, Block, Head, memory_slots
 from ghostfit.nn.block import GhostBlock
 from ghostfit.nn.dense_head import DetectHead, SegmentHead, build_head, initialise_predictions
 from ghostfit.nn.ghost import ConvBN, Form, GhostModule, LinearBN, Slots
@@ -89,7 +89,7 @@ class Network(nn.Module):
         else:
             slots = {stride: orders[1 + index] for stride, index in arch.features.items()}
             self.neck = build_neck(arch.dense, [slots[stride] for stride in arch.taps], form)
-            self.head = build_head(arch.dense, arch.num_classes, slots.get(PROTOTYPE_STRIDE, ()), form)
+            self.head = build_head(arch.dense, arch.num_classes, slots, form)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Class scores (logits). x: (B, in_channels, H, W), float, normalised -> (B, num_classes).

@@ -1,9 +1,9 @@
 """Heads for every place of an image: objects, their masks, or a class for each place.
 
 Sources: the anchor-free head of PicoDet (arXiv 2111.00902, section 3.2) with the points and distances of FCOS (arXiv
-1904.01355, section 3.1); prototypes and coefficients of YOLACT (arXiv 1904.02689, section 3); the two heads
-of YOLOv10 (arXiv 2405.14458, section 3.1); the class head of PP-LiteSeg (arXiv 2204.02681). Names, shapes and order of
-the outputs: docs/design/dense.md.
+1904.01355, section 3.1); prototypes and coefficients of YOLACT (arXiv 1904.02689, section 3); the two heads of YOLOv10
+(arXiv 2405.14458, section 3.1); the class head of PP-LiteSeg (arXiv 2204.02681) with the skips of FCN (arXiv 1411.4038,
+section 4.2). Names, shapes and order of the outputs: docs/design/dense.md.
 
 >>> head = DetectHead(Dense("detect", width=16, strides=(8, 16)), 3, Form()).eval()
 >>> scores, boxes = head([torch.zeros(1, 16, 4, 4), torch.zeros(1, 16, 2, 2)], {})
@@ -31,11 +31,14 @@ PREDICTION_STD = 0.01  # of the last convolutions' weights, ibid.
 FIRST_DISTANCE = 2.0  # cells from a point to each side of its box at the start: 4 cells a side, the anchors of ATSS
 
 
-def build_head(dense: Dense, num_classes: int, detail_slots: Slots, form: Form) -> DetectHead | SegmentHead:
-    """The head of `dense`. `detail_slots`: the backbone's map of stride 4, which prototypes read."""
+def build_head(
+    dense: Dense, num_classes: int, feature_slots: Mapping[int, Slots], form: Form
+) -> DetectHead | SegmentHead:
+    """The head of `dense`. `feature_slots`: of the backbone's maps, by stride."""
     if dense.task == "segment":
-        return SegmentHead(dense, num_classes, form)
-    return DetectHead(dense, num_classes, form, detail_slots)
+        taps = {stride: feature_slots[stride] for stride in dense.strides if stride in feature_slots}
+        return SegmentHead(dense, num_classes, taps, form)
+    return DetectHead(dense, num_classes, form, feature_slots.get(PROTOTYPE_STRIDE, ()))
 
 
 class DetectHead(nn.Module):
@@ -118,18 +121,32 @@ class Prototypes(nn.Module):
 
 
 class SegmentHead(nn.Module):
-    """Class scores at every place of the finest map."""
+    """Class scores at every place of the finest map: those of the fused map, and a share of each map of the backbone.
 
-    def __init__(self, dense: Dense, num_classes: int, form: Form) -> None:
+    The shares run in a hundredth of the network's time. They are a short way for the gradient: the backbone learns as
+    fast as under a head of one layer, where the fused map alone taught it a third slower (docs/LOG.md, 2026-11-27).
+    """
+
+    def __init__(self, dense: Dense, num_classes: int, tap_slots: Mapping[int, Slots], form: Form) -> None:
         super().__init__()
-        order = memory_slots(dense.widths[0], dense.ratio)
+        classes, order = tuple(range(num_classes)), memory_slots(dense.widths[0], dense.ratio)
+        self.strides = tuple(tap_slots)
         self.trunk = nn.Sequential(*(Separable(order, order, dense, form) for _ in range(dense.head_depth)))
-        self.classes = ConvBN(tuple(range(num_classes)), order, form, norm=False)
+        self.classes = ConvBN(classes, order, form, norm=False)
+        self.skips = nn.ModuleList(ConvBN(classes, slots, form, norm=False) for slots in tap_slots.values())
 
     def forward(self, levels: Sequence[Tensor], features: Mapping[int, Tensor]) -> tuple[Tensor, ...]:
-        """Logits (B, C, H / s, W / s) at the finest stride s, alone in a tuple. levels: the neck's one map."""
+        """Logits (B, C, H / s, W / s) at the finest stride s, alone in a tuple.
+
+        levels: the neck's one map; features: the backbone's by stride.
+        """
         (level,) = levels
-        return (self.classes(self.trunk(level)),)
+        shares = [skip(features[stride]) for skip, stride in zip(self.skips, self.strides, strict=True)]
+        y = shares.pop()
+        while shares:
+            finer = shares.pop()
+            y = finer + enlarge(y, finer)
+        return (y + self.classes(self.trunk(level)),)
 
 
 @torch.no_grad()
@@ -150,7 +167,9 @@ def initialise_predictions(network: nn.Module) -> None:
             if module.coefficients is not None:
                 _start(module.coefficients, 0.0)
         elif isinstance(module, SegmentHead):
-            _start(module.classes, 0.0, std=len(module.classes.in_slots or ()) ** -0.5)
+            for share in (module.classes, *module.skips):
+                assert isinstance(share, ConvBN)
+                _start(share, 0.0, std=(len(share.in_slots or ()) * (1 + len(module.skips))) ** -0.5)
     for module in network.modules():
         if isinstance(module, DetectHead) and module.guide is not None:
             module.guide.load_state_dict(module.levels.state_dict())

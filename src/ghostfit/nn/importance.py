@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ghostfit.arch import PROTOTYPE_STRIDE
 from ghostfit.nn.block import GhostBlock, Reorder, Shortcut
 from ghostfit.nn.build import Classifier, Network, build
-from ghostfit.nn.dense_head import DetectHead
+from ghostfit.nn.dense_head import DetectHead, SegmentHead
 from ghostfit.nn.ghost import ConvBN, GhostModule, LinearBN, TrainingConv
 from ghostfit.nn.neck import ContextFusion
 
@@ -124,7 +124,10 @@ def _readers_beyond(network: Network) -> dict[int, list[Layer]]:
     for stride, lateral in zip(network.arch.taps, neck.laterals, strict=True):
         readers[features[stride]] = [cast(ConvBN, lateral)]
     if isinstance(neck, ContextFusion):
+        assert isinstance(head, SegmentHead)
         readers[len(network.stages) - 1] += [cast(ConvBN, conv) for conv in neck.context.bins]
+        for stride, skip in zip(network.arch.taps, head.skips, strict=True):
+            readers[features[stride]].append(cast(ConvBN, skip))
     elif isinstance(head, DetectHead) and head.prototypes is not None:
         readers.setdefault(features[PROTOTYPE_STRIDE], []).append(head.prototypes.lateral)
     return readers
