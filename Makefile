@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TIME ?= 4m
+WORKERS ?= 2
 
 .PHONY: demo test test-slow lint docs clean
 
@@ -12,8 +13,9 @@ demo: .venv/train.stamp
 	@echo "report to open: $(CURDIR)/runs/demo/report.html"
 	@echo "compare it:     $(BIN)/ghostfit bench runs/demo presets"
 
+# A test runs on one thread, so there is one worker a core.
 test: lint
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow and not gpu"
 
 # Long trainings, every preset, and real data where it is found (GHOSTFIT_DATA names its folder).
 test-slow: .venv/dev.stamp

@@ -29,10 +29,10 @@ from ghostfit.search.supernet import Sandwich
 from ghostfit.space import Space
 from ghostfit.train.fit import fit
 from ghostfit.train.tasks.classify import Classify
+from ghostfit.verbs.hunt import MOST_RUN_OFF_IMAGES, save_store
 from ghostfit.verbs.latencies import latency_store
 from ghostfit.verbs.outset import make_outset
 from ghostfit.verbs.runoff import EPOCHS_SHARE
-from ghostfit.verbs.search import MOST_RUN_OFF_IMAGES, save_store
 from pays.settings import Setting, accuracy, material_of, recipe, train
 
 NUM_EVIDENCE = 32  # networks of the trained store that are scored to tell where the studies begin

@@ -19,17 +19,21 @@ from ghostfit.search.limits import Limits
 from ghostfit.train.config import TrainConfig
 from ghostfit.verbs.clock import Clock, ending_s, interruptible
 from ghostfit.verbs.finish import bench_bundle, score_test_split, ship
+from ghostfit.verbs.hunt import Hunt
 from ghostfit.verbs.kinds import check_wanted, kind_of, main_figure
 from ghostfit.verbs.material import LEARNT, Material, material_of
 from ghostfit.verbs.outset import check_input
 from ghostfit.verbs.reuse import like_store
 from ghostfit.verbs.rivals import compare_trained
 from ghostfit.verbs.runs import open_run
-from ghostfit.verbs.search import SEARCH_SHARE, SUPERNET_SHARE, Hunt, SearchConfig
+from ghostfit.verbs.search import SearchConfig
 from ghostfit.verbs.training import class_weights_of, forward, running_form, teacher_of, training_form
 
 if TYPE_CHECKING:
     from ghostfit.nn.build import Network
+
+# Of the time limit: training the store, then looking for the network; what is left trains the network.
+SUPERNET_SHARE, SEARCH_SHARE = 0.45, 0.12
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,8 @@ from ghostfit.verbs.training import forward, judge, running_form, training_form
 if TYPE_CHECKING:
     from ghostfit.nn.build import Network
     from ghostfit.search.limits import Costs
+    from ghostfit.verbs.hunt import Hunt
     from ghostfit.verbs.material import Material
-    from ghostfit.verbs.search import Hunt
 
 PRESETS = ("mobilenetv3_small_100", "mobilenetv4_conv_small", "ghostnet_100")
 TRAINED = "trained, equal images"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ghostfit.search.evaluate import Score
     from ghostfit.search.runoff import Finalist
     from ghostfit.search.study import Evaluation
-    from ghostfit.verbs.search import Hunt
+    from ghostfit.verbs.hunt import Hunt
 
 TIME_SHARE = 0.15  # of the time that is left when the phase begins
 EPOCHS_SHARE = 0.1  # of the epochs of the final training, where there is no time limit
