@@ -21,8 +21,10 @@ SMALL, LARGE = (SPACE.restrict("size", [size]) for size in SPACE.choices("size")
 ERROR = 0.01
 
 
-def evaluation(arch: Arch, metric: float, origin: str = "nsga2", quality: float | None = None) -> Evaluation:
-    costs = Costs(params=1, macs=1000, size_bytes=4, memory_bytes=4, latency_ms=1.0, latency_p90_ms=1.0)
+def evaluation(
+    arch: Arch, metric: float, origin: str = "nsga2", quality: float | None = None, latency_ms: float = 1.0
+) -> Evaluation:
+    costs = Costs(params=1, macs=1000, size_bytes=4, memory_bytes=4, latency_ms=latency_ms, latency_p90_ms=latency_ms)
     score = Score(metric=metric, loss=1.0, num_images=100, standard_error=ERROR)
     chosen = metric if quality is None else quality
     return Evaluation(
@@ -80,6 +82,13 @@ def test_the_scores_decide_and_a_killed_run_off_trains_nothing_twice(tmp_path: P
     held = run_off(run, [first, second], train, score)
     assert ids([f.evaluation for f in held]) == [second.arch.id, first.arch.id]
     assert [f.score.metric for f in held] == [0.9, 0.8] and trained == [first.arch.id, second.arch.id]
+
+
+def test_of_equal_networks_the_faster_is_taken(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", "search", {}, 0)
+    slow, fast = (evaluation(space.largest(), 0.7, latency_ms=ms) for space, ms in ((LARGE, 2.0), (SMALL, 1.0)))
+    held = run_off(run, [slow, fast], build, lambda network: Score(metric=0.9, loss=1.0, num_images=10))
+    assert ids([f.evaluation for f in held]) == [fast.arch.id, slow.arch.id]
 
 
 def test_a_network_is_judged_at_its_own_size(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def run_off(
     train: Callable[[Arch], Network | None],
     score: Callable[[Network], Score],
 ) -> list[Finalist]:
-    """Train and score each of `wanted` that ``runoff.jsonl`` does not have; the best first.
+    """Train and score each of `wanted` that ``runoff.jsonl`` does not have; the best first, of equal ones the fastest.
 
     `train` gives None when it was stopped: the networks trained until then are returned.
     """
@@ -79,4 +79,4 @@ def run_off(
         else:
             finalist = Finalist(evaluation, Score(**{name: row[name] for name in Score.__dataclass_fields__}))
         held.append(finalist)
-    return sorted(held, key=lambda finalist: -finalist.score.metric)
+    return sorted(held, key=lambda finalist: (-finalist.score.metric, finalist.evaluation.costs.latency_ms))
