@@ -71,7 +71,7 @@ def train_width(images: Images, found: Path, out: Path, epochs: int, seed: int) 
     arch = width_scaled(start, most, lambda scaled: latencies.measure(scaled).median_ms)
     if arch is None:
         raise RuntimeError(f"no width of the start network takes {most:.2f} ms or less")
-    file = out.with_suffix(".json")
+    file = out.with_name(f"{out.name}.json")  # a limit in the name has a dot
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(arch.to_json(), encoding="utf-8")
     return _train(images, str(file), out, epochs, seed)
