@@ -14,7 +14,8 @@ from dense_peers.settings import Setting
 from ghostfit.arch import Arch
 from ghostfit.counting import count
 from ghostfit.run import Run
-from ghostfit.verbs.latencies import latency_store
+from ghostfit.runtime.bench import measure_interleaved
+from ghostfit.verbs.latencies import choose_form, export_fresh
 from ghostfit.verbs.rivals import width_scaled
 
 PHASES = ("data", "space", "supernet", "search", "runoff", "train", "export", "test", "bench")
@@ -62,19 +63,42 @@ def train_found(images: Images, found: Path, out: Path, epochs: int, seed: int) 
     return _train(images, str(found), out, epochs, seed)
 
 
-def train_width(images: Images, found: Path, out: Path, epochs: int, seed: int) -> dict[str, Any]:
-    """The network that the search of a run began at, its widths scaled to the latency of what was found there."""
-    run = Run.open(found)
-    latencies = latency_store("onnxruntime", 1, size_hw=images.setting.size_hw, run=run)
-    start = Arch.from_dict(run.read_json("start.json")["arch"])
-    most = latencies.measure(Arch.from_dict(run.read_json("arch.json"))).median_ms
-    arch = width_scaled(start, most, lambda scaled: latencies.measure(scaled).median_ms)
+def train_width(images: Images, found: Path, out: Path, epochs: int, seed: int, *, resized: bool) -> dict[str, Any]:
+    """The network that the search of a run began at, its widths scaled to the latency of what was found there.
+
+    With `resized` it has the found network's size of input. Each width is timed in turns with the found network: what
+    a search remembers of latencies is of another hour.
+    """
+    run = Run(found)
+    start, best = _start_and_found(run)
+    start = start.replace(size_hw=best.size_hw) if resized else start
+    form = choose_form("onnxruntime", 1, best.size_hw, run=run)
+
+    def share(scaled: Arch) -> float:
+        """Of the found network's latency."""
+        archs = {"scaled": scaled, "found": best}
+        files = {name: export_fresh(arch, form) for name, arch in archs.items()}
+        shapes = {name: (1, arch.in_channels, *arch.size_hw) for name, arch in archs.items()}
+        timed = measure_interleaved(files, shapes, budget_s=1.0)
+        return timed["scaled"].median_ms / timed["found"].median_ms
+
+    arch = width_scaled(start, 1.0, share)
     if arch is None:
-        raise RuntimeError(f"no width of the start network takes {most:.2f} ms or less")
+        raise RuntimeError("no width of the start network is as fast as the found one")
     file = out.with_name(f"{out.name}.json")  # a limit in the name has a dot
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(arch.to_json(), encoding="utf-8")
     return _train(images, str(file), out, epochs, seed)
+
+
+def is_resized(found: Path) -> bool:
+    """Whether a search took another size of input than the one it began at."""
+    start, best = _start_and_found(Run(found))
+    return start.size_hw != best.size_hw
+
+
+def _start_and_found(run: Run) -> tuple[Arch, Arch]:
+    return Arch.from_dict(run.read_json("start.json")["arch"]), Arch.from_dict(run.read_json("arch.json"))
 
 
 def _train(images: Images, arch: str, out: Path, epochs: int, seed: int) -> dict[str, Any]:

@@ -29,15 +29,23 @@ KINDS = {
     "weights": "**ours**, from EfficientNet-Lite0's ImageNet weights",
     "scratch": "the network we found, from fresh weights",
     "width": "the start of the search scaled in width, from fresh weights",
+    "resized": "the same at the found network's size of input",
 }
 SHAPES = {
     "ours": ("diamond", "blue"),
     "weights": ("triangle", "orange"),
     "scratch": ("square", "green"),
     "width": ("ring", "purple"),
+    "resized": ("ring", "green"),
     "peer": ("circle", "grey"),
 }
-LABELS = {"ours": "ours", "weights": "ours, weights", "scratch": "fresh", "width": "width-scaled"}  # in the plot
+LABELS = {  # in the plot
+    "ours": "ours",
+    "weights": "ours, weights",
+    "scratch": "fresh",
+    "width": "width-scaled",
+    "resized": "width-scaled, resized",
+}
 PIECE = re.compile(rf"({'|'.join(SHAPES)})/([^/]+)/seed\d+")
 Rows = Mapping[str, dict[str, Any]]
 

@@ -15,7 +15,7 @@ from dense_peers.material import Images
 from dense_peers.settings import WEIGHTS
 
 Piece = tuple[str, Callable[[], bool]]  # its key, and its work; whether its result is there afterwards
-AFTER = ("scratch/", "width/")  # pieces that need what a search found
+AFTER = ("scratch/", "width/", "resized/")  # pieces that need what a search found
 BUDGET_S = 5.0  # of each file in the last measurement
 
 
@@ -54,7 +54,8 @@ class Plan:
             yield self._piece(f"weights/{limit:g}", partial(self._fit, limit, WEIGHTS))
         for limit in limits:
             yield self._piece(f"scratch/{limit:g}", self._scratch)
-            yield self._piece(f"width/{limit:g}", self._width)
+            yield self._piece(f"width/{limit:g}", partial(self._width, False))
+            yield self._piece(f"resized/{limit:g}", partial(self._width, True))
         yield f"{setting.name}/bench", self._bench
 
     def _piece(self, name: str, work: Callable[[str], dict[str, Any]]) -> Piece:
@@ -67,6 +68,8 @@ class Plan:
                 return True
             if name.startswith(AFTER) and self.records.get(_found(key)) is None:
                 return False
+            if name.startswith("resized/") and not self._is_resized(key):
+                return True
             return self.records.do(key, lambda: self._timed(key, work))
 
         return key, do
@@ -103,10 +106,16 @@ class Plan:
 
         return train_found(self.images, self._folder(_found(key)), self._folder(key), self.our_epochs, self.seed)
 
-    def _width(self, key: str) -> dict[str, Any]:
+    def _width(self, resized: bool, key: str) -> dict[str, Any]:
         from dense_peers.ours import train_width
 
-        return train_width(self.images, self._folder(_found(key)), self._folder(key), self.our_epochs, self.seed)
+        found, folder = self._folder(_found(key)), self._folder(key)
+        return train_width(self.images, found, folder, self.our_epochs, self.seed, resized=resized)
+
+    def _is_resized(self, key: str) -> bool:
+        from dense_peers.ours import is_resized
+
+        return is_resized(self._folder(_found(key)))
 
     def _bench(self) -> bool:
         """Every file of the set in turns; anew when there are other files than at the last time."""
