@@ -41,11 +41,12 @@ NUM_SPREAD = 1000  # networks drawn, of which those that are ranked are chosen b
 
 @dataclass(frozen=True)
 class Ours:
-    """The folder of the store and its studies for one setting."""
+    """The folder of the store and its studies for one setting; `most_ms` is the largest of its limits."""
 
     setting: Setting
     data: Path
     folder: Path
+    most_ms: float
 
     @property
     def run(self) -> Run:
@@ -68,7 +69,7 @@ class Ours:
                 num_classes=len(material_of(self.setting, self.data).dataset.class_names),
                 size_hw=(self.setting.size, self.setting.size),
                 in_channels=3,
-                limits=Limits(latency_ms=max(self.setting.limits_ms)),
+                limits=Limits(latency_ms=self.most_ms),
                 costs_of=lambda arch: costs_of(arch, latencies),
             )
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +110,7 @@ class Ours:
 
     def gather(self) -> Space:
         """The space that the studies search: without the choices that networks of the trained store rule out."""
-        limits = Limits(latency_ms=max(self.setting.limits_ms))
+        limits = Limits(latency_ms=self.most_ms)
         shrinker = Shrinker(self.evaluator(self.store()), limits, self.run, num_networks=NUM_EVIDENCE)
         space = shrinker(self.space(), 0)
         (self.folder / "space_final.json").write_text(json.dumps(space.to_dict()))

@@ -19,9 +19,10 @@ from pays.peers import deployed, interleaved, peers, to_onnx
 from pays.records import Records
 from pays.settings import Setting, accuracy, material_of, train
 
-DIGITS = Setting("digits", "digits", 32, (0.26,), 0, 0, 0, batch_size=64, flip=False)
+DIGITS = Setting("digits", "digits", 32, (), 0, 0, 0, batch_size=64, flip=False)
 PEERS = ("resnet8", "resnet14", "shufflenet_v2_x0_5, stride 8")  # the three best at this limit on CIFAR-10
 MINUTES, SEEDS = 2, 3
+LIMIT_MS = 0.26
 ENDLESS = 10**9  # images; the seconds end a training
 
 
@@ -46,7 +47,7 @@ class Plain:
 
     def _ours(self, seed: int) -> dict[str, Any]:
         out = self._out(seed)
-        words = ["fit", "digits", "--size", str(DIGITS.size), "--latency-ms", f"{DIGITS.limits_ms[0]:g}", "--no-flip"]
+        words = ["fit", "digits", "--size", str(DIGITS.size), "--latency-ms", f"{LIMIT_MS:g}", "--no-flip"]
         words += ["--time", f"{MINUTES}m", "--seed", str(seed)]
         ghostfit([*words, *where(out)], allowed=(0, 1))  # 1: a limit missed by a hair; the page shows what was measured
         run = Run.open(out)
@@ -91,7 +92,7 @@ def section(rows: dict[str, dict[str, Any]]) -> str:
     lines = [
         f"## digits, {DIGITS.size} px: the plain command on a set that nothing was tuned for\n",
         f"`{next((row['command'] for key, row in rows.items() if key.startswith('ours/')), '')}`, and the three best "
-        f"peers of CIFAR-10 at {DIGITS.limits_ms[0]:g} ms, each trained by the recipe of all peers for as many seconds "
+        f"peers of CIFAR-10 at {LIMIT_MS:g} ms, each trained by the recipe of all peers for as many seconds "
         "as the whole command took. Every seed divides the images anew, for all alike.\n",
         "| network | accuracy, mean and spread | seeds | median / p90 ms | seconds |",
         "|---|---|---|---|---|",

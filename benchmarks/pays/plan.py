@@ -22,6 +22,7 @@ from pays.specialise import Specialise
 Piece = tuple[str, Callable[[], bool]]
 TOLERANCE = 1.03  # of a limit: what two measurements of one file differ by
 PEERS_A_LIMIT = 3
+NOTHING: dict[str, Any] = {"latency_ms": {}, "limits_ms": ()}  # of a set that nothing was measured of
 ORIGINS = ("nsga2", "random", "params", "macs")
 
 
@@ -32,44 +33,46 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
         yield from Plain(work / name, records).pieces()
         return
     setting = SETTINGS[name]
-    ours = Ours(setting, data, work / name)
 
     def piece(key: str, do: Callable[[], dict[str, Any]]) -> Piece:
         return f"{name}/{key}", lambda: records.do(f"{name}/{key}", do)
 
     yield piece("latency", lambda: _latencies(setting))
+    if not (measured := records.get(f"{name}/latency")):
+        return  # another process is at it
+    rough, limits = measured["latency_ms"], measured["limits_ms"]
+    ours = Ours(setting, data, work / name, max(limits))
     yield piece("store", ours.train_store)
-    for limit in setting.limits_ms:
+    for limit in limits:
         yield piece(f"search/nsga2/{limit:g}", lambda limit=limit: ours.search(limit, "nsga2"))
         yield piece(f"search/width/{limit:g}", lambda limit=limit: _width(ours, limit))
     for seed in range(seeds):
-        for limit in setting.limits_ms:
+        for limit in limits:
             if found := records.get(f"{name}/search/nsga2/{limit:g}"):
                 yield piece(f"ours/{limit:g}/seed{seed}", lambda f=found, s=seed: _final(ours, f, s))
         if seed:
             continue
-        rough = records.get(f"{name}/latency") or {"latency_ms": {}}
-        for peer, latency in sorted(rough["latency_ms"].items(), key=lambda pair: pair[1]):
-            if latency <= TOLERANCE * max(setting.limits_ms):
+        for peer, latency in sorted(rough.items(), key=lambda pair: pair[1]):
+            if latency <= TOLERANCE * max(limits):
                 yield piece(f"screen/{peer}", lambda peer=peer: _screen(setting, data, peer))
     for seed in range(seeds):
         for peer in best_peers(setting, records):
             yield piece(f"peer/{peer}/seed{seed}", lambda p=peer, s=seed: _peer(setting, data, p, s, setting.images))
-        for limit in setting.limits_ms:
+        for limit in limits:
             if found := records.get(f"{name}/search/width/{limit:g}"):
                 yield piece(f"width/{limit:g}/seed{seed}", lambda f=found, s=seed: _plain(ours, f, s))
-    for limit in setting.limits_ms:
+    for limit in limits:
         if found := records.get(f"{name}/search/nsga2/{limit:g}"):
             yield piece(f"scratch/{limit:g}/seed0", lambda f=found: _plain(ours, f, 0))
     yield piece("rank", ours.rank)
-    for limit in setting.limits_ms:
+    for limit in limits:
         if job := equal_cost(setting, records, limit):
             yield piece(f"equal/{limit:g}/seed0", lambda j=job: _peer(setting, data, j[0], 0, j[1]))
-    for limit in setting.limits_ms:
+    for limit in limits:
         for origin in ORIGINS[1:]:
             yield piece(f"search/{origin}/{limit:g}", lambda limit=limit, o=origin: ours.search(limit, o))
     for seed in range(min(seeds, 2)):
-        for limit in setting.limits_ms:
+        for limit in limits:
             for origin in ORIGINS[1:]:
                 if found := records.get(f"{name}/search/{origin}/{limit:g}"):
                     yield piece(f"{origin}/{limit:g}/seed{seed}", lambda f=found, s=seed: _final(ours, f, s))
@@ -81,12 +84,11 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
 def best_peers(setting: Setting, records: Records) -> list[str]:
     """The peers that are trained in full: at each limit the best of the screening, and every peer once."""
     rows = records.all()
-    latency = rows.get(f"{setting.name}/latency", {}).get("latency_ms", {})
-    prefix = f"{setting.name}/screen/"
+    measured, prefix = rows.get(f"{setting.name}/latency", NOTHING), f"{setting.name}/screen/"
     screened = {key.removeprefix(prefix): row["val"] for key, row in rows.items() if key.startswith(prefix)}
     chosen: dict[str, None] = {}
-    for limit in setting.limits_ms:
-        within = [peer for peer in screened if latency[peer] <= TOLERANCE * limit]
+    for limit in measured["limits_ms"]:
+        within = [peer for peer in screened if measured["latency_ms"][peer] <= TOLERANCE * limit]
         chosen.update(dict.fromkeys(sorted(within, key=lambda peer: -screened[peer])[:PEERS_A_LIMIT]))
     return list(chosen)
 
@@ -96,7 +98,7 @@ def equal_cost(setting: Setting, records: Records, limit: float) -> tuple[str, i
     rows, name = records.all(), setting.name
     ours = rows.get(f"{name}/ours/{limit:g}/seed0")
     store, search = rows.get(f"{name}/store"), rows.get(f"{name}/search/nsga2/{limit:g}")
-    latency = rows.get(f"{name}/latency", {}).get("latency_ms", {})
+    latency = rows.get(f"{name}/latency", NOTHING)["latency_ms"]
     trained = {
         key.split("/")[2]: row for key, row in rows.items() if key.startswith(f"{name}/peer/") and key.endswith("seed0")
     }
@@ -112,7 +114,8 @@ def _latencies(setting: Setting) -> dict[str, Any]:
     files = {name: to_onnx(make(10, setting.size), setting.size) for name, make in peers().items()}
     shape = (1, 3, setting.size, setting.size)
     measured = measure_interleaved(files, shape, runtime="onnxruntime", threads=1, budget_s=0.4)
-    return {"latency_ms": {name: latency.median_ms for name, latency in measured.items()}}
+    latency_ms = {name: latency.median_ms for name, latency in measured.items()}
+    return {"latency_ms": latency_ms, "limits_ms": setting.limits_ms(latency_ms)}
 
 
 def _screen(setting: Setting, data: Path, peer: str) -> dict[str, Any]:

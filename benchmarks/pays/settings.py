@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,12 +19,12 @@ from ghostfit.verbs.material import Material, read_material
 
 @dataclass(frozen=True)
 class Setting:
-    """A data set with the latency limits and the budgets of the comparison, all in training images."""
+    """A data set with the peers whose latencies are the limits, and the budgets, all in training images."""
 
     name: str
     data: str  # below the folder of the sets
     size: int  # pixels
-    limits_ms: tuple[float, ...]
+    limit_peers: tuple[str, ...]
     images: int  # of a final training
     store_images: int
     screen_images: int
@@ -35,10 +35,16 @@ class Setting:
     flip: bool = True
     ahead: int = 5  # points above the best peer, at equal images, that are the goal
 
+    def limits_ms(self, latency_ms: Mapping[str, float]) -> tuple[float, ...]:
+        """The limits on the machine where peers take `latency_ms`: with them, others find the same comparison."""
+        return tuple(round(MARGIN * latency_ms[peer], 3) for peer in self.limit_peers)
 
+
+RESNETS = ("resnet8", "resnet14", "resnet20")  # the best peers of a first comparison, and they span all others
+MARGIN = 1.03  # of their latency: what two measurements of one file differ by
 SETTINGS = {
-    "cifar10": Setting("cifar10", "cifar10.zip", 32, (0.13, 0.26, 0.40), 200_000, 360_000, 30_000),
-    "trashnet": Setting("trashnet", "trashnet", 128, (0.45,), 100_000, 100_000, 20_000, 64, 20_000, 12, ahead=2),
+    "cifar10": Setting("cifar10", "cifar10.zip", 32, RESNETS, 200_000, 360_000, 30_000),
+    "trashnet": Setting("trashnet", "trashnet", 128, RESNETS, 100_000, 100_000, 20_000, 64, 20_000, 12, ahead=2),
 }
 FULL = ("train", "search", "val")  # what a final training learns from; nothing is chosen by its own scores
 
