@@ -18,6 +18,7 @@ from ghostfit.data.loader import KeptBatches
 from ghostfit.nn.build import Network, build
 from ghostfit.nn.sharing import Supernet
 from ghostfit.run import Run
+from ghostfit.search.climb import climb, num_steps
 from ghostfit.search.evaluate import Evaluator, costs_of
 from ghostfit.search.foresight import promising
 from ghostfit.search.limits import Limits
@@ -138,7 +139,10 @@ class Ours:
                 cost_of=lambda arch: study.evaluator.costs(arch).latency_ms,
                 seed=0,
             )
-        for _ in study.search(space, strategy, self.setting.evaluations, first=first):
+        num_climbed = num_steps(self.setting.evaluations, study) if origin == "nsga2" else 0
+        for _ in study.search(space, strategy, self.setting.evaluations - num_climbed, first=first):
+            pass
+        for _ in climb(study, space, num_climbed):
             pass
         evaluations = [e for e in study.evaluations() if e.score is not None]
         found, held = best(evaluations), self.run_off(study)

@@ -149,13 +149,23 @@ def best(evaluations: Iterable[Evaluation]) -> Evaluation | None:
     Where quality is the task's metric, those within a standard error of the highest can't be told apart by it: of
     these, the one of most multiply-adds, which has most to gain from a training of its own (docs/LOG.md, 2026-11-26).
     """
+    return next(iter(alike(evaluations)), None)
+
+
+def alike(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+    """The feasible evaluations that can't be told from the one of highest quality, the one to take first.
+
+    By a proxy every two can be told apart.
+    """
     scored = [e for e in evaluations if e.is_feasible and e.score is not None and e.quality is not None]
     first = max(scored, key=lambda e: (e.quality, -e.costs.latency_ms), default=None)
-    if first is None or first.score is None or first.quality is None or first.quality != first.score.metric:
-        return first
+    if first is None or first.score is None or first.quality is None:
+        return []
+    if first.quality != first.score.metric:
+        return [first]
     least = first.quality - first.score.standard_error
     near = [e for e in scored if e.quality is not None and e.quality >= least]
-    return max(near, key=lambda e: (e.costs.macs, e.quality, -e.costs.latency_ms))
+    return sorted(near, key=lambda e: (-e.costs.macs, -(e.quality or 0.0), e.costs.latency_ms))
 
 
 def total_violation(limits: Limits, costs: Costs) -> float:

@@ -232,10 +232,11 @@ class Hunt:
         self.on_event(Event("supernet", "done", f"{len(task.space.open_genes())} genes are still open"))
 
     def study_space(self, share: float) -> tuple[Evaluation, list[Evaluation]]:
-        """Phase ``search``: the strategy's evaluations, as many random ones, and networks that need no search.
+        """Phase ``search``: the strategy's evaluations and the climb, as many random ones, and what needs no search.
 
         Returns the best by inherited weights, and all of them.
         """
+        from ghostfit.search.climb import ORIGIN, climb, num_steps
         from ghostfit.search.study import best
 
         config, study = self.config, self._study()
@@ -250,13 +251,18 @@ class Hunt:
             for origin, arch in by_hand:
                 if arch.id not in seen:
                     study.evaluate(arch, origin)
-            is_over = self._over(None if seconds is None else seconds / 2)
+            num_climbed = num_steps(config.evaluations, study) if config.strategy != "random" else 0
+            shares = (0.5, 0.5) if not num_climbed else (0.375, 0.5)  # the rest is for random search
+            is_over, is_half = (self._over(None if seconds is None else share * seconds) for share in shares)
             first = [*(arch for _, arch in by_hand if arch in space), *self._promising(space, is_over)]
-            num = self._take(study.search(space, config.strategy, config.evaluations, first=first, is_over=is_over))
-            num = max(num, self._count(study, config.strategy))
+            num_bred = config.evaluations - num_climbed
+            self._take(study.search(space, config.strategy, num_bred, first=first, is_over=is_over))
+            num = self._count(study, config.strategy)
+            self._take(climb(study, space, num_climbed, is_over=is_half), num)
+            num += self._count(study, ORIGIN)
             if config.strategy != "random" and num:
                 rest = None if seconds is None else max(1.0, began + seconds - self.clock.elapsed_s)
-                self._take(study.search(full, "random", num, is_over=self._over(rest)), num)
+                self._take(study.search(full, "random", num, is_over=self._over(rest)), num, 2 * num)
         evaluations = study.evaluations()
         found = best(evaluations) or next((e for e in evaluations if e.origin == "fallback"), None)
         if found is None:
@@ -352,17 +358,16 @@ class Hunt:
     def _over(self, seconds: float | None) -> Callable[[], bool]:
         return self.clock.deadline(seconds)
 
-    def _take(self, evaluations: Iterator[Evaluation], before: int = 0) -> int:
-        """Run a study and tell of it, after `before` networks of another; the number of networks scored."""
+    def _take(self, evaluations: Iterator[Evaluation], before: int = 0, total: int | None = None) -> None:
+        """Run a study and tell of it, after `before` networks of others; `total` is of all, as far as it is known."""
         num, highest = 0, 0.0
-        total = (before or self.config.evaluations) * (1 if self.config.strategy == "random" else 2)
+        total = total or self.config.evaluations * (1 if self.config.strategy == "random" else 2)
         for evaluation in evaluations:
             if evaluation.score is not None:
                 num += 1
                 highest = max(highest, evaluation.score.metric)
             text = f"{evaluation.origin}: best {100 * highest:.1f} %"
             self.on_event(Event("search", "progress", text, before + num, total))
-        return num
 
     def _count(self, study: Study, origin: str) -> int:
         return sum(e.origin == origin and e.score is not None for e in study.evaluations())
