@@ -117,14 +117,14 @@ class Ours:
         (self.folder / "space_final.json").write_text(json.dumps(space.to_dict()))
         return space
 
-    def search(self, limit_ms: float, origin: str) -> dict[str, Any]:
+    def search(self, limit_ms: float, origin: str, seed: int = 0) -> dict[str, Any]:
         """A study at one limit; `origin` is nsga2, random, params or macs. Returns the network it chooses."""
         strategy = "random" if origin == "random" else "nsga2"
         objective = origin if origin in ("params", "macs") else "metric"
-        folder = self.folder / f"{origin}-{limit_ms:g}"
+        folder = self.folder / (f"{origin}-{limit_ms:g}" + (f"-seed{seed}" if seed else ""))
         folder.mkdir(parents=True, exist_ok=True)
         limits = Limits(latency_ms=limit_ms).tightened()
-        study = Study(Run(folder), self.evaluator(self.store()), limits, objective, 0)
+        study = Study(Run(folder), self.evaluator(self.store()), limits, objective, seed)
         space = self.space()
         first: list[Arch] = []
         if origin == "nsga2":
@@ -137,7 +137,7 @@ class Ours:
                 POPULATION,
                 most_cost=limits.latency_ms,
                 cost_of=lambda arch: study.evaluator.costs(arch).latency_ms,
-                seed=0,
+                seed=seed,
             )
         num_climbed = num_steps(self.setting.evaluations, study) if origin == "nsga2" else 0
         for _ in study.search(space, strategy, self.setting.evaluations - num_climbed, first=first):

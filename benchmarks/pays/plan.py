@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,10 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
             for origin in ORIGINS[1:]:
                 if found := records.get(f"{name}/search/{origin}/{limit:g}"):
                     yield piece(f"{origin}/{limit:g}/seed{seed}", lambda f=found, s=seed: _final(ours, f, s))
+    for seed in range(1, seeds):
+        for origin, limit in itertools.product(ORIGINS[:2], limits):
+            key = f"again/{origin}/{limit:g}/seed{seed}"
+            yield piece(key, lambda limit=limit, o=origin, s=seed: ours.search(limit, o, s))
     yield piece("bench", lambda: _bench(setting, records))
     if name == "trashnet":
         yield from Specialise(data / setting.data, work / "specialise", records).pieces()
