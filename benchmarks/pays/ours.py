@@ -88,11 +88,11 @@ class Ours:
             supernet.load_state_dict(load_file(path))
         return supernet.eval()
 
-    def evaluator(self, supernet: Supernet, split: str = "search") -> Evaluator:
-        """Judge of subnets on `split`."""
+    def evaluator(self, supernet: Supernet, most: int = 2000) -> Evaluator:
+        """Judge of subnets on at most so many images of the search split."""
         material = material_of(self.setting, self.data)
         calibration = [x for x, _ in material.evaluating(["train"], most=512, seed=0).epoch()]
-        judged = KeptBatches(material.evaluating([split], most=2000, seed=0).epoch())
+        judged = KeptBatches(material.evaluating(["search"], most=most, seed=0).epoch())
         return Evaluator(supernet, calibration, judged, Classify(), self.latencies())
 
     def train_store(self) -> dict[str, Any]:
@@ -182,24 +182,19 @@ class Ours:
         size = arch.size_hw[0]
         return train(self.setting, self.data, make, seed=seed, images=images, size=size, **changes)  # type: ignore[return-value]
 
-    def rank(self) -> dict[str, Any]:
-        """Inherited accuracy against that of standalone training, over networks spread over the space."""
-        judge = self.evaluator(self.store())
-        earlier = {row["arch_id"]: row for row in self.run.records("rank.jsonl")}
-        rows = []
-        for arch in spread(self.space(), self.setting.num_ranked, random.Random(7)):
-            if arch.id not in earlier:
-                inherited = judge.score(arch)
-                images, without_val = self.setting.rank_images, ("train", "search")
-                alone = self.train_found(arch, seed=0, images=images, inherits=False, names=without_val)
-                found = accuracy(self.setting, self.data, alone, "val", arch.size_hw[0])
-                row = {"arch_id": arch.id, "macs": count(arch).macs, "size": arch.size_hw[0]}
-                row |= {"inherited": inherited.metric, "loss": inherited.loss, "alone": found}
-                self.run.append("rank.jsonl", row)
-                print(f"  {row}", flush=True)
-                earlier[arch.id] = row
-            rows.append(earlier[arch.id])
-        return {"rows": rows, "tau": kendall([r["inherited"] for r in rows], [r["alone"] for r in rows])}
+    def ranked(self) -> list[Arch]:
+        """The networks by which inherited and standalone accuracy are compared: spread over the space."""
+        return spread(self.space(), self.setting.num_ranked, random.Random(7))
+
+    def rank(self, arch: Arch) -> dict[str, Any]:
+        """Accuracy of one network with inherited weights, and after a training from fresh ones, on other images."""
+        judge = self.evaluator(self.store(), most=MOST_RUN_OFF_IMAGES)
+        inherited = judge.score(arch)
+        images, without_val = self.setting.images, ("train", "search")
+        alone = self.train_found(arch, seed=0, images=images, inherits=False, names=without_val)
+        found = accuracy(self.setting, self.data, alone, "val", arch.size_hw[0])
+        row = {"arch_id": arch.id, "macs": count(arch).macs, "size": arch.size_hw[0]}
+        return row | {"inherited": inherited.metric, "loss": inherited.loss, "alone": found}
 
 
 def spread(space: Space, num: int, rng: random.Random) -> list[Arch]:
@@ -216,13 +211,6 @@ def spread(space: Space, num: int, rng: random.Random) -> list[Arch]:
         arch = min(left, key=lambda pair: abs(pair[0] - level))[1]
         chosen[arch.id] = arch
     return list(chosen.values())
-
-
-def kendall(first: list[float], second: list[float]) -> float:
-    """Kendall's tau-b."""
-    from scipy.stats import kendalltau
-
-    return float(kendalltau(first, second).statistic)
 
 
 def size_of(network: nn.Module) -> int:

@@ -194,11 +194,21 @@ def _goals(setting: Setting, limits: Sequence[float], rows: Rows, lines: list[Li
             if kind in own:
                 gain = ours - 100 * mean(own[kind].tests)
                 found.append(f"| above {KINDS[kind].split(',')[0]} | {limit:g} ms | {gain:+.1f} |")
-    if "rank" in rows:
-        found.append(
-            f"| Kendall's tau of inherited and standalone accuracy at least 0.7 | | {rows['rank']['tau']:.2f} |"
+    return "\n".join([*found, *_ranks(rows), *_costs(limits, rows, lines)])
+
+
+def _ranks(rows: Rows) -> Iterable[str]:
+    """Rank correlation of inherited accuracy with that after a training alone, for each length of it."""
+    from scipy.stats import kendalltau
+
+    lengths = sorted({int(key.split("/")[1]) for key in rows if key.startswith("rank/")})
+    for images in lengths:
+        ranked = [row for key, row in rows.items() if key.startswith(f"rank/{images}/")]
+        tau = kendalltau([row["inherited"] for row in ranked], [row["alone"] for row in ranked]).statistic
+        yield (
+            f"| Kendall's tau of inherited and standalone accuracy at least 0.7 | {len(ranked)} networks, "
+            f"{images:,} images each | {tau:.2f} |"
         )
-    return "\n".join([*found, *_costs(limits, rows, lines)])
 
 
 def _costs(limits: Sequence[float], rows: Rows, lines: list[Line]) -> Iterable[str]:

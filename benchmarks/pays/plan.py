@@ -65,7 +65,6 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
     for limit in limits:
         if found := records.get(f"{name}/search/nsga2/{limit:g}"):
             yield piece(f"scratch/{limit:g}/seed0", lambda f=found: _plain(ours, f, 0))
-    yield piece("rank", ours.rank)
     for limit in limits:
         if job := equal_cost(setting, records, limit):
             yield piece(f"equal/{limit:g}/seed0", lambda j=job: _peer(setting, data, j[0], 0, j[1]))
@@ -81,6 +80,9 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
         for origin, limit in itertools.product(ORIGINS[:2], limits):
             key = f"again/{origin}/{limit:g}/seed{seed}"
             yield piece(key, lambda limit=limit, o=origin, s=seed: ours.search(limit, o, s))
+    if records.get(f"{name}/store"):
+        for number, arch in enumerate(ours.ranked()):
+            yield piece(f"rank/{setting.images}/{number:02d}", lambda arch=arch: ours.rank(arch))
     yield piece("bench", lambda: _bench(setting, records))
     if name == "trashnet":
         yield from Specialise(data / setting.data, work / "specialise", records).pieces()

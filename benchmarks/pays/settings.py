@@ -29,7 +29,6 @@ class Setting:
     store_images: int
     screen_images: int
     batch_size: int = 128
-    rank_images: int = 50_000  # of each standalone training that inherited scores are compared with
     num_ranked: int = 20
     evaluations: int = 32
     flip: bool = True
@@ -44,7 +43,7 @@ RESNETS = ("resnet8", "resnet14", "resnet20")  # the best peers of a first compa
 MARGIN = 1.03  # of their latency: what two measurements of one file differ by
 SETTINGS = {
     "cifar10": Setting("cifar10", "cifar10.zip", 32, RESNETS, 200_000, 360_000, 30_000),
-    "trashnet": Setting("trashnet", "trashnet", 128, RESNETS, 100_000, 100_000, 20_000, 64, 20_000, 12, ahead=2),
+    "trashnet": Setting("trashnet", "trashnet", 128, RESNETS, 100_000, 100_000, 20_000, 64, 12, ahead=2),
 }
 FULL = ("train", "search", "val")  # what a final training learns from; nothing is chosen by its own scores
 
