@@ -230,7 +230,7 @@ def _again(limits: Sequence[float], rows: Rows) -> str:
     for limit in limits:
         for origin, name in (("nsga2", "**ours**"), ("random", "random search")):
             searches = [rows.get(f"search/{origin}/{limit:g}"), *seeds_of(rows, f"again/{origin}/{limit:g}/")]
-            scores = [100 * row["run_off"][0]["metric"] for row in searches if row and row["run_off"]]
+            scores = [100 * row["run_off"][0]["metric"] for row in searches if row and row.get("run_off")]
             if len(scores) > 1:
                 told = ", ".join(f"{score:.1f}" for score in scores)
                 lines.append(f"| {limit:g} ms | {name} | {told} | {mean(scores):.1f} ± {stdev(scores):.1f} |")
