@@ -25,6 +25,7 @@ from ghostfit.space import Point, Space
 
 T = TypeVar("T")
 NUM_DRAWN = 3000  # points ranked: about a second of work
+DRAWS_A_POINT = 8  # fewer draws in a small space, so that a run of two minutes has time for its study
 LEAST_EVIDENCE = 12  # networks; fewer say nothing about dozens of genes
 BY_MACS = 0.25  # of the networks; docs/LOG.md, 2026-11-27
 MOST_MEASURED = 4  # times the networks wanted: costs that are measured to find those within the limit
@@ -52,8 +53,8 @@ def promising(
     if len(evidence) < LEAST_EVIDENCE or not space.open_genes():
         return []
     model = GeneModel.fit(space, evidence)
-    rng = random.Random(seed)
-    points = [space.encode(space.sample(rng)) for _ in range(NUM_DRAWN)]
+    rng, num_drawn = random.Random(seed), min(NUM_DRAWN, DRAWS_A_POINT * space.num_points())
+    points = [space.encode(space.sample(rng)) for _ in range(num_drawn)]
     ranked = sorted(points, key=lambda point: -_sum(model, model.metric, point))
     ranked = _in_turn(ranked, lambda point: point["size"])
     if most_cost is None:
