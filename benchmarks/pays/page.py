@@ -12,9 +12,9 @@ from typing import Any
 from ghostfit.report.svg import curve, linear_axis, log_axis, mark, plot, text
 from pays import plain, specialise
 from pays.picture import standalone
-from pays.plan import TOLERANCE, best_peers
+from pays.plan import best_peers
 from pays.records import Records
-from pays.settings import SETTINGS, Setting
+from pays.settings import SETTINGS, TOLERANCE, Setting
 
 PAGE = Path(__file__).parent.parent / "search_pays.md"
 BEGIN, END = "<!-- results: written by search_pays.py --page -->", "<!-- end of results -->"

@@ -17,11 +17,10 @@ from pays.ours import Ours, size_of
 from pays.peers import deployed, interleaved, peers, to_onnx
 from pays.plain import DIGITS, Plain
 from pays.records import Records
-from pays.settings import SETTINGS, Setting, accuracy, train
+from pays.settings import SETTINGS, TOLERANCE, Setting, accuracy, train
 from pays.specialise import Specialise
 
 Piece = tuple[str, Callable[[], bool]]
-TOLERANCE = 1.03  # of a limit: what two measurements of one file differ by
 PEERS_A_LIMIT = 3
 NOTHING: dict[str, Any] = {"latency_ms": {}, "limits_ms": ()}  # of a set that nothing was measured of
 ORIGINS = ("nsga2", "random", "params", "macs")

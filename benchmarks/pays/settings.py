@@ -36,11 +36,11 @@ class Setting:
 
     def limits_ms(self, latency_ms: Mapping[str, float]) -> tuple[float, ...]:
         """The limits on the machine where peers take `latency_ms`: with them, others find the same comparison."""
-        return tuple(round(MARGIN * latency_ms[peer], 3) for peer in self.limit_peers)
+        return tuple(round(TOLERANCE * latency_ms[peer], 3) for peer in self.limit_peers)
 
 
 RESNETS = ("resnet8", "resnet14", "resnet20")  # the best peers of a first comparison, and they span all others
-MARGIN = 1.03  # of their latency: what two measurements of one file differ by
+TOLERANCE = 1.03  # of a latency: what two measurements of one file differ by
 SETTINGS = {
     "cifar10": Setting("cifar10", "cifar10.zip", 32, RESNETS, 200_000, 360_000, 30_000),
     "trashnet": Setting("trashnet", "trashnet", 128, RESNETS, 100_000, 100_000, 20_000, 64, 12, ahead=2),

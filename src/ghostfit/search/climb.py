@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from ghostfit.arch import Arch
 from ghostfit.counting import count
@@ -76,29 +76,21 @@ def next_step(study: Study, space: Space, evaluations: list[Evaluation]) -> Arch
 def larger(space: Space, arch: Arch) -> Iterator[Arch]:
     """`arch` with one gene at its next choice."""
     point = space.encode(arch)
-    for gene in _moving(space, arch):
-        choices = space.choices(gene)
-        place = choices.index(point[gene])
-        if place + 1 < len(choices):
-            yield space.decode({**point, gene: choices[place + 1]})
+    for gene, choice in _moved(space, point, 1).items():
+        yield space.decode({**point, gene: choice})
 
 
 def swapped(space: Space, arch: Arch) -> Iterator[Arch]:
     """`arch` with one gene at its next choice and another at the one before: `MOST_SWAPS` of them at most."""
     point = space.encode(arch)
-    up: Point = {}
-    down: Point = {}
-    for gene in _moving(space, arch):
-        choices = space.choices(gene)
-        place = choices.index(point[gene])
-        up |= {gene: choices[place + 1]} if place + 1 < len(choices) else {}
-        down |= {gene: choices[place - 1]} if place else {}
+    up, down = _moved(space, point, 1), _moved(space, point, -1)
     pairs = [pair for pair in itertools.product(up, down) if pair[0] != pair[1]]
     for first, second in random.Random(arch.id).sample(pairs, min(len(pairs), MOST_SWAPS)):
         yield space.decode({**point, first: up[first], second: down[second]})
 
 
-def _moving(space: Space, arch: Arch) -> Iterable[str]:
-    """Open genes that `arch` has, but for its input size: shared weights can't compare sizes."""
-    point = space.encode(arch)
-    return [gene for gene in space.open_genes() if gene in point and gene != "size"]
+def _moved(space: Space, point: Point, by: int) -> Point:
+    """The choice so many places on, of each gene that has one; sizes stay, since shared weights can't compare them."""
+    genes = [gene for gene in space.open_genes() if gene in point and gene != "size"]
+    places = {gene: space.choices(gene).index(point[gene]) + by for gene in genes}
+    return {gene: space.choices(gene)[n] for gene, n in places.items() if 0 <= n < len(space.choices(gene))}

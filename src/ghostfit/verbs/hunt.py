@@ -236,7 +236,7 @@ class Hunt:
 
         Returns the best by inherited weights, and all of them.
         """
-        from ghostfit.search.climb import ORIGIN, climb, num_steps
+        from ghostfit.search.climb import ORIGIN, SHARE, climb, num_steps
         from ghostfit.search.study import best
 
         config, study = self.config, self._study()
@@ -252,8 +252,9 @@ class Hunt:
                 if arch.id not in seen:
                     study.evaluate(arch, origin)
             num_climbed = num_steps(config.evaluations, study) if config.strategy != "random" else 0
-            shares = (0.5, 0.5) if not num_climbed else (0.375, 0.5)  # the rest is for random search
-            is_over, is_half = (self._over(None if seconds is None else share * seconds) for share in shares)
+            half = None if seconds is None else seconds / 2  # the other is for random search
+            is_half = self._over(half)
+            is_over = self._over((1 - SHARE) * half) if half is not None and num_climbed else is_half
             first = [*(arch for _, arch in by_hand if arch in space), *self._promising(space, is_over)]
             num_bred = config.evaluations - num_climbed
             self._take(study.search(space, config.strategy, num_bred, first=first, is_over=is_over))
