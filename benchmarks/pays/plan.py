@@ -39,7 +39,8 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
 
     yield piece("latency", lambda: _latencies(setting))
     if not (measured := records.get(f"{name}/latency")):
-        return  # another process is at it
+        print(f"{name}/latency is not measured yet, and all else needs it: --only latency, or no --only at all")
+        return
     rough, limits = measured["latency_ms"], measured["limits_ms"]
     ours = Ours(setting, data, work / name, max(limits))
     yield piece("store", ours.train_store)

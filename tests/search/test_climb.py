@@ -89,6 +89,4 @@ def test_networks_over_the_limit_are_measured_a_few_times_only(tmp_path: Path) -
     study.evaluate(SPACE.smallest(), "start")
     assert alike(study.evaluations())
     found = list(climb(study, SPACE, 2))
-    assert len(found) <= MOST_ASKS * 2 and all(
-        not e.is_feasible or e.costs.params <= found[0].costs.params for e in found
-    )
+    assert 0 < len(found) <= MOST_ASKS * 2 and not any(e.is_feasible for e in found)
