@@ -33,7 +33,7 @@ def accuracy_of(network):
     return float((scores.argmax(1) == labels).mean())
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lamb"])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd", "lamb"])
 @pytest.mark.parametrize("schedule", ["cosine", "onecycle", "plateau"])
 def test_it_learns(optimizer, schedule):
     network = small_network()

@@ -130,7 +130,7 @@ def test_norms_and_biases_do_not_decay_and_early_layers_learn_slower():
     assert by_name[0][1] < 0.01
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd", "lamb"])
+@pytest.mark.parametrize("name", ["muon", "adamw", "sgd", "lamb"])
 def test_every_optimizer_lowers_a_loss(name):
     network = small_network()
     config = TrainConfig(optimizer=name, batch_size=16)

@@ -52,7 +52,8 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(uninterrupted
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"optimizer": "sgd"}, {"optimizer": "lamb"}, {"ema": False}, {"schedule": "onecycle"}]
+    "changes",
+    [{}, {"optimizer": "muon"}, {"optimizer": "sgd"}, {"optimizer": "lamb"}, {"ema": False}, {"schedule": "onecycle"}],
 )
 def test_stopped_at_any_step_and_resumed_is_uninterrupted(changes, tmp_path):
     config = TrainConfig(**{"epochs": 2.5, "batch_size": 16, "lr": 1e-3, "checkpoint_s": 1e9, **changes})

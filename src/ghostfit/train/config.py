@@ -17,7 +17,7 @@ MOST_EPOCHS = 300.0  # within a time limit alone: the length of published recipe
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 # Published: AdamW 0.05 (ConvNeXt, arXiv 2201.03545), LAMB 0.02 (arXiv 2110.00476), SGD 5e-4 (arXiv 1605.07146)
-WEIGHT_DECAY = {"adamw": 0.05, "lamb": 0.02, "sgd": 5e-4}
+WEIGHT_DECAY = {"muon": 0.05, "adamw": 0.05, "lamb": 0.02, "sgd": 5e-4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class TrainConfig:
     batch_size: int | Literal["auto"] = option(
         "auto", "images in a step; auto: 64, or 16 where each place of an image has a label"
     )
-    optimizer: Literal["adamw", "sgd", "lamb"] = option("adamw", "how weights follow gradients")
+    optimizer: Literal["muon", "adamw", "lamb", "sgd"] = option("adamw", "how weights follow gradients")
     lr: float | Literal["auto"] = option("auto", "peak learning rate; auto finds it by a short range test")
     schedule: Literal["cosine", "onecycle", "plateau"] = option("cosine", "course of the learning rate after warm-up")
     warmup: float = option(0.05, "share of the steps over which the rate rises to its peak (onecycle: always 0.3)")

@@ -1,4 +1,4 @@
-"""Optimizers from timm, over groups of parameters: no decay of norms and biases, lower rates for early layers."""
+"""Optimizers, ours and timm's, over groups of parameters: no decay of norms and biases, lower rates of early layers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 from torch import nn
 
 from ghostfit.train.config import WEIGHT_DECAY, TrainConfig
+from ghostfit.train.muon import Muon
 
 # Peak rates at a batch of 128, for some hundred to some thousand steps (measured, docs/LOG.md; long recipes use less).
 # They grow with the square root of the batch (arXiv 2205.10287), for SGD linearly (arXiv 1706.02677).
-REFERENCE_LR = {"adamw": 4e-3, "lamb": 12e-3, "sgd": 0.2}
+REFERENCE_LR = {"muon": 16e-3, "adamw": 4e-3, "lamb": 12e-3, "sgd": 0.2}
 REFERENCE_BATCH = 128
 
 
 def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The optimizer of `config`; each group holds ``lr_scale``, its share of the rate that the schedule sets."""
     groups = parameter_groups(network, weight_decay=weight_decay_of(config), layer_decay=config.layer_decay)
+    if config.optimizer == "muon":
+        return Muon(groups, lr=REFERENCE_LR["muon"])
     extra: dict[str, Any] = {"adamw": {"fused": True}, "sgd": {"fused": True}, "lamb": {}}[
         config.optimizer
     ]  # 1.4 ms for 7
