@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-FILES = {"cifar10": "cifar10.zip", "trashnet": "trashnet"}  # below --data
+FILES = {"cifar10": "cifar10.zip", "cifar10-muon": "cifar10.zip", "trashnet": "trashnet"}  # below --data
 
 
 def main() -> int:
@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=os.environ.get("GHOSTFIT_DATA"), help="folder of the sets")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "search_pays")
     parser.add_argument("--work", type=Path, default=Path("runs/search_pays"), help="folder of stores and studies")
-    parser.add_argument("--set", choices=["cifar10", "trashnet", "digits"], default="cifar10", dest="name")
+    parser.add_argument("--set", choices=[*FILES, "digits"], default="cifar10", dest="name")
     parser.add_argument("--only", nargs="*", default=[], help="beginnings of the pieces to do, such as screen store")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)

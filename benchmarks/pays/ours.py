@@ -29,11 +29,12 @@ from ghostfit.search.study import Study, best
 from ghostfit.search.supernet import Sandwich
 from ghostfit.space import Space
 from ghostfit.train.fit import fit
+from ghostfit.train.optim import reference_lr
 from ghostfit.train.tasks.classify import Classify
 from ghostfit.verbs.hunt import MOST_RUN_OFF_IMAGES, save_store
 from ghostfit.verbs.latencies import latency_store
 from ghostfit.verbs.outset import make_outset
-from ghostfit.verbs.runoff import EPOCHS_SHARE
+from ghostfit.verbs.runoff import EPOCHS_SHARE, RATE_SHARE
 from pays.settings import Setting, accuracy, material_of, recipe, train
 
 NUM_EVIDENCE = 32  # networks of the trained store that are scored to tell where the studies begin
@@ -166,9 +167,10 @@ class Ours:
         judged = KeptBatches(material.evaluating(["search", "val"], most=MOST_RUN_OFF_IMAGES, seed=0).epoch())
         judge = replace(study.evaluator, judged=judged, _scores={})
         images = int(EPOCHS_SHARE * self.setting.images)
+        lr = RATE_SHARE * reference_lr(self.setting.optimizer, self.setting.batch_size)
 
         def trained(arch: Arch) -> Network:
-            return self.train_found(arch, seed=0, images=images, inherits=True, names=("train",))
+            return self.train_found(arch, seed=0, images=images, inherits=True, names=("train",), lr=lr)
 
         return run_off(study.run, wanted, trained, judge.score_network)
 
@@ -178,6 +180,9 @@ class Ours:
         judge = self.evaluator(supernet)
         if changes.pop("taught", False):
             changes["teacher"] = judge.network(self.space().largest())
+        if inherits:
+            torch.manual_seed(seed)
+            changes["probe"] = build(arch)
         make = (lambda: judge.network(arch)) if inherits else (lambda: build(arch))
         size = arch.size_hw[0]
         return train(self.setting, self.data, make, seed=seed, images=images, size=size, **changes)  # type: ignore[return-value]

@@ -50,7 +50,8 @@ def write_page(results: Path) -> Path:
     records = Records(results)
     parts = []
     for setting in SETTINGS.values():
-        rows = {k.removeprefix(f"{setting.name}/"): r for k, r in records.all().items() if k.startswith(setting.name)}
+        own = f"{setting.name}/"
+        rows = {key.removeprefix(own): row for key, row in records.all().items() if key.startswith(own)}
         if any(key.startswith("ours/") for key in rows):
             parts.append(section(setting, rows, best_peers(setting, records)))
         parts += [part] if (part := specialise.section(rows)) else []

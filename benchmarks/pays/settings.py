@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -33,6 +33,8 @@ class Setting:
     evaluations: int = 32
     flip: bool = True
     ahead: int = 5  # points above the best peer, at equal images, that are the goal
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    lr: float | Literal["auto"] = 0.004  # the best of 0.002, 0.004 and 0.006 for most peers, by AdamW
 
     def limits_ms(self, latency_ms: Mapping[str, float]) -> tuple[float, ...]:
         """The limits on the machine where peers take `latency_ms`: with them, others find the same comparison."""
@@ -41,19 +43,22 @@ class Setting:
 
 RESNETS = ("resnet8", "resnet14", "resnet20")  # the best peers of a first comparison, and they span all others
 TOLERANCE = 1.03  # of a latency: what two measurements of one file differ by
+CIFAR10 = Setting("cifar10", "cifar10.zip", 32, RESNETS, 200_000, 360_000, 30_000)
 SETTINGS = {
-    "cifar10": Setting("cifar10", "cifar10.zip", 32, RESNETS, 200_000, 360_000, 30_000),
+    "cifar10": CIFAR10,
+    "cifar10-muon": replace(CIFAR10, name="cifar10-muon", optimizer="muon", lr="auto"),
     "trashnet": Setting("trashnet", "trashnet", 128, RESNETS, 100_000, 100_000, 20_000, 64, 12, ahead=2),
 }
 FULL = ("train", "search", "val")  # what a final training learns from; nothing is chosen by its own scores
 
 
 def recipe(setting: Setting, seed: int, num_images: int, images: int) -> TrainConfig:
-    """AdamW with a cosine, as many images for all. The rate is the best of 0.002, 0.004 and 0.006 for most peers."""
+    """One optimizer with a cosine, as many images for all; the rate is one for all, or found for each network."""
     return TrainConfig(
         epochs=images / num_images,
         batch_size=setting.batch_size,
-        lr=0.004,
+        optimizer=setting.optimizer,
+        lr=setting.lr,
         augment="light",
         label_smoothing=0.1,
         ema=False,
@@ -79,9 +84,13 @@ def train(
     names: tuple[str, ...] = FULL,
     size: int | None = None,
     division: int = 0,
+    probe: nn.Module | None = None,
     **changes: Any,
 ) -> nn.Module:
-    """The network of `make`, trained by the recipe on `images` images. `changes` are a teacher and settings."""
+    """The network of `make`, trained by the recipe on `images` images. `changes` are a teacher and settings.
+
+    The range test of the rate is made on `probe`, where the network has weights that know the images.
+    """
     material = material_of(setting, data, division)
     teacher = changes.pop("teacher", None)
     size_hw = None if size is None else (size, size)
@@ -91,7 +100,7 @@ def train(
     torch.manual_seed(seed)
     network = make().to(memory_format=torch.channels_last)
     config = replace(recipe(setting, seed, batches.num_images, images), **changes)
-    for _ in fit(network, batches, None, config, teacher=teacher):
+    for _ in fit(network, batches, None, config, teacher=teacher, probe=probe):
         pass
     return network.eval()
 

@@ -151,7 +151,7 @@ def test_the_range_test_leaves_no_trace_and_repeats_itself():
     assert are_equal(before, weights_of(network))
     assert all(parameter.grad is None for parameter in network.parameters())
     assert found == find_lr(network, task, small_batches(), config, 30)
-    reference = reference_lr("adamw", 16)
+    reference = reference_lr(config.optimizer, 16)
     assert reference / 32 <= found.lr <= reference * 2.5
 
 

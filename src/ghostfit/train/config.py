@@ -16,7 +16,8 @@ MOST_EPOCHS = 300.0  # within a time limit alone: the length of published recipe
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
-# Published: AdamW 0.05 (ConvNeXt, arXiv 2201.03545), LAMB 0.02 (arXiv 2110.00476), SGD 5e-4 (arXiv 1605.07146)
+# Published: AdamW 0.05 (ConvNeXt, arXiv 2201.03545), LAMB 0.02 (arXiv 2110.00476), SGD 5e-4 (arXiv 1605.07146);
+# a step of Muon is as long as one of AdamW.
 WEIGHT_DECAY = {"muon": 0.05, "adamw": 0.05, "lamb": 0.02, "sgd": 5e-4}
 
 
@@ -31,13 +32,13 @@ class TrainConfig:
     batch_size: int | Literal["auto"] = option(
         "auto", "images in a step; auto: 64, or 16 where each place of an image has a label"
     )
-    optimizer: Literal["muon", "adamw", "lamb", "sgd"] = option("adamw", "how weights follow gradients")
+    optimizer: Literal["muon", "adamw", "lamb", "sgd"] = option("muon", "how weights follow gradients")
     lr: float | Literal["auto"] = option("auto", "peak learning rate; auto finds it by a short range test")
     schedule: Literal["cosine", "onecycle", "plateau"] = option("cosine", "course of the learning rate after warm-up")
     warmup: float = option(0.05, "share of the steps over which the rate rises to its peak (onecycle: always 0.3)")
     lr_floor: float = option(0.01, "learning rate at the end, as a share of the peak")
     weight_decay: float | None = option(
-        None, "decay of weights, never of norms and biases (default: 0.05 adamw, 0.02 lamb, 5e-4 sgd)"
+        None, "decay of weights, never of norms and biases (default: 0.05 muon and adamw, 0.02 lamb, 5e-4 sgd)"
     )
     layer_decay: float = option(1.0, "factor of the learning rate from each layer to the one before; 1: none")
     clip_grad: float | None = option(5.0, "largest norm of the gradient; 0: no clipping")

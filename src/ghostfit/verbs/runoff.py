@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from ghostfit.verbs.hunt import Hunt
 
 TIME_SHARE = 0.15  # of the time that is left when the phase begins
-EPOCHS_SHARE = 0.1  # of the epochs of the final training, where there is no time limit
+EPOCHS_SHARE = 0.05  # of the epochs of the final training, where there is no time limit
+# Of the usual rate: at the whole of it, so few steps leave inherited weights worse than they were, some networks more
+# than others by chance (measured, docs/LOG.md, 2026-12-01).
+RATE_SHARE = 0.25
 LEAST_TIME_S = 600.0  # of the whole run, below which a finalist would see its images a few times only
 UNUSED = ("teacher", "branches", "drop_path", "dropout", "trackers")  # of the final training, in a short one
 
@@ -90,7 +93,7 @@ def _settings(hunt: Hunt, batch_size: int, seconds: float | None) -> TrainConfig
     given = {name: getattr(config, name) for name in names if hasattr(config, name)}
     settings = TrainConfig(**{**given, "time_s": seconds})
     if settings.lr == "auto":
-        settings = dataclasses.replace(settings, lr=reference_lr(settings.optimizer, batch_size))
+        settings = dataclasses.replace(settings, lr=RATE_SHARE * reference_lr(settings.optimizer, batch_size))
     if seconds is None or settings.epochs:
         settings = dataclasses.replace(settings, epochs=EPOCHS_SHARE * (settings.epochs or DEFAULT_EPOCHS))
     return dataclasses.replace(settings, schedule="cosine")  # plateau would look at images that decide later
