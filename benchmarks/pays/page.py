@@ -26,6 +26,7 @@ KINDS = {
     "params": "search by parameter count, inherited",
     "macs": "search by MACs, inherited",
 }
+OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon"}
 SHAPES = {"ours": ("diamond", "blue"), "width": ("square", "green"), "peer": ("circle", "grey")}
 Rows = Mapping[str, dict[str, Any]]
 
@@ -67,8 +68,10 @@ def section(setting: Setting, rows: Rows, peers: list[str]) -> str:
     """Everything about one data set."""
     limits = rows["latency"]["limits_ms"]
     lines = [line for limit in limits for line in lines_at(setting, rows, peers, limit)]
+    rate = "the rate that the range test finds for each network" if setting.lr == "auto" else f"a rate of {setting.lr}"
     head = (
-        f"## {setting.name}, {setting.size} px\n\n{setting.images:,} images a final training, "
+        f"## {setting.name}, {setting.size} px\n\nBy {OPTIMIZERS[setting.optimizer]} at {rate}. "
+        f"{setting.images:,} images a final training, "
         f"{setting.store_images:,} for the store, {setting.screen_images:,} in the screening; "
         "accuracy on the test split, mean and spread (standard deviation) over the seeds given.\n"
     )
