@@ -118,12 +118,13 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide.float() / (torch.linalg.matrix_norm(wide.float()) + 1e-12)
-    gram, factor = wide @ wide.T, None
+    gram, factor, polynomial = wide @ wide.T, None, None
     for a, b, c in COEFFICIENTS:
+        if polynomial is not None:
+            gram = polynomial @ gram @ polynomial
         polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         polynomial.diagonal().add_(a)
         factor = polynomial if factor is None else polynomial @ factor
-        gram = polynomial @ gram @ polynomial
     assert factor is not None
     made: Tensor = (factor @ wide).to(matrix.dtype)
     return made if matrix.shape[0] <= matrix.shape[1] else made.T
