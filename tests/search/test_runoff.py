@@ -9,6 +9,7 @@ import torch
 from helpers import small_evaluator, small_space
 
 from ghostfit.arch import Arch
+from ghostfit.counting import count
 from ghostfit.nn.build import Network, build
 from ghostfit.run import Run
 from ghostfit.search.evaluate import Score, resize_to
@@ -24,7 +25,8 @@ ERROR = 0.01
 def evaluation(
     arch: Arch, metric: float, origin: str = "nsga2", quality: float | None = None, latency_ms: float = 1.0
 ) -> Evaluation:
-    costs = Costs(params=1, macs=1000, size_bytes=4, memory_bytes=4, latency_ms=latency_ms, latency_p90_ms=latency_ms)
+    macs = count(arch).macs
+    costs = Costs(params=1, macs=macs, size_bytes=4, memory_bytes=4, latency_ms=latency_ms, latency_p90_ms=latency_ms)
     score = Score(metric=metric, loss=1.0, num_images=100, standard_error=ERROR)
     chosen = metric if quality is None else quality
     return Evaluation(
@@ -82,6 +84,24 @@ def test_the_scores_decide_and_a_killed_run_off_trains_nothing_twice(tmp_path: P
     held = run_off(run, [first, second], train, score)
     assert ids([f.evaluation for f in held]) == [second.arch.id, first.arch.id]
     assert [f.score.metric for f in held] == [0.9, 0.8] and trained == [first.arch.id, second.arch.id]
+
+
+@pytest.mark.parametrize(
+    ("metric", "error", "is_large_first"), [(0.88, 0.03, True), (0.86, 0.03, False), (0.9, 0.0, False)]
+)
+def test_of_networks_alike_the_largest_is_taken(
+    tmp_path: Path, metric: float, error: float, is_large_first: bool
+) -> None:
+    run = Run.create(tmp_path / "run", "search", {}, 0)
+    small, large = (evaluation(space.largest(), 0.7) for space in (SMALL, LARGE))
+    assert small.costs.macs < large.costs.macs
+
+    def score(network: Network) -> Score:
+        is_large = network.arch == large.arch
+        return Score(metric=metric if is_large else 0.9, loss=1.0, num_images=100, standard_error=error)
+
+    held = run_off(run, [small, large], build, score)
+    assert (held[0].evaluation.arch == large.arch) == is_large_first
 
 
 def test_of_equal_networks_the_faster_is_taken(tmp_path: Path) -> None:
