@@ -30,7 +30,7 @@ class TrainConfig:
     )
     time_s: float | None = option(None, "wall-clock limit of the training, such as 90s, 20m or 2h", unit="duration")
     batch_size: int | Literal["auto"] = option(
-        "auto", "images in a step; auto: 64, or 16 where each place of an image has a label"
+        "auto", "images in a step; auto: 64, 128 of many small images, or 16 where each place of an image has a label"
     )
     optimizer: Literal["muon", "adamw", "lamb", "sgd"] = option("muon", "how weights follow gradients")
     lr: float | Literal["auto"] = option("auto", "peak learning rate; auto finds it by a short range test")

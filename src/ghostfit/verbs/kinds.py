@@ -28,6 +28,7 @@ SUMMARY = (
     "accuracy", "balanced_accuracy", "loss", "ece", "map", "map50", "map75", "map_small", "map_medium", "map_large",
     "miou", "pixel_accuracy", "dice", "boundary_f", "standard_error", "num_images", "num_objects",
 )  # fmt: skip
+MANY_IMAGES, SMALL_SIDE = 10_000, 48  # from so many images of at most so many pixels a side, steps are larger
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,20 @@ class Kind:
 def kind_of(task: str) -> Kind:
     """The row of a task."""
     return KINDS[task]
+
+
+def batch_size_of(task: str, num_images: int, size_hw: tuple[int, int]) -> int:
+    """Images in a step of a training on `num_images` images, unless the user says otherwise.
+
+    Many small images go in larger steps: they need no more of them, and a step's fixed cost, the optimizer's, is as
+    high as that of 128 small images (measured, docs/LOG.md, 2026-12-01).
+
+    >>> batch_size_of("classify", 50_000, (32, 32)), batch_size_of("classify", 2_000, (32, 32))
+    (128, 64)
+    """
+    usual = kind_of(task).batch_size
+    is_light = task == "classify" and num_images >= MANY_IMAGES and max(size_hw) <= SMALL_SIDE
+    return 2 * usual if is_light else usual
 
 
 def main_figure(task: str, report: Mapping[str, Any]) -> float:

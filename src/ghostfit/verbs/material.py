@@ -21,7 +21,7 @@ from ghostfit.data.readers import read_dataset
 from ghostfit.data.split import make_splits
 from ghostfit.event import Event, OnEvent
 from ghostfit.run import Run
-from ghostfit.verbs.kinds import kind_of
+from ghostfit.verbs.kinds import batch_size_of
 from ghostfit.vision.prepare import Prepare, ResizeRule
 
 if TYPE_CHECKING:
@@ -90,15 +90,17 @@ class Material:
 
         size_hw = size_hw or self.prepare.size_hw
         strength = strength_of(augment, size_hw)
+        images, indices = self.cached.images, self.indices(names)
+        if batch_size == "auto":
+            batch_size = batch_size_of(self.task, len(indices), self.prepare.size_hw)
         settings: dict[str, Any] = {
-            "batch_size": kind_of(self.task).batch_size if batch_size == "auto" else batch_size,
+            "batch_size": batch_size,
             "size_hw": size_hw,
             "mean": self.prepare.mean,
             "std": self.prepare.std,
             "seed": seed,
             "drop_last": True,
         }
-        images, indices = self.cached.images, self.indices(names)
         if self.targets is not None:
             transform = dense_transform(strength, flip=flip, mosaic=self.task != "segment")
             return DenseBatches(images, self.targets, indices, transform=transform, **settings)

@@ -58,7 +58,7 @@ class SearchConfig(Limits):
     search_epochs: float = option(30.0, "passes over the training images for the shared weights, without a time limit")
     num_random: int = option(1, "random subnets in a step of shared weights that begin as published ones")
     batch_size: int | Literal["auto"] = option(
-        "auto", "images in a step; auto: 64, or 16 where each place of an image has a label"
+        "auto", "images in a step; auto: 64, 128 of many small images, or 16 where each place of an image has a label"
     )
     augment: Literal["auto", "none", "light", "medium", "strong"] = option(
         "auto", "strength of image augmentation; auto: light up to 48 pixels, else medium"
