@@ -85,8 +85,8 @@ def run_off(
 def ranked(held: Sequence[Finalist]) -> list[Finalist]:
     """The best first; those that its standard error can't tell from it come first too, by multiply-adds.
 
-    These gain most from a whole training (measured, docs/LOG.md, 2026-12-01). Of equals that have no error, since all
-    their answers are right, the fastest.
+    A large one has more to gain from a whole training (one pair measured, docs/LOG.md, 2026-12-01). Of equals that have
+    no error, since all their answers are right, the fastest.
     """
     by_score = sorted(held, key=lambda finalist: (-finalist.score.metric, finalist.evaluation.costs.latency_ms))
     if not by_score or not (error := by_score[0].score.standard_error):

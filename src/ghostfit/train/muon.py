@@ -2,8 +2,8 @@
 
 A network that sees its images a few times learns about three times as fast by it as by AdamW (measured, docs/LOG.md,
 2026-12-01). Method: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; the length of a step, which is
-AdamW's: arXiv 2502.16982, section 2.2. torch and timm have it too, in bfloat16 only, which on a CPU without such
-instructions takes thirty times as long as this.
+AdamW's: arXiv 2502.16982, section 2.2. torch and timm have it too, in bfloat16 only, which with AVX2 alone takes
+seventeen times as long as this (docs/design/optimizer.md).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-# Newton-Schulz steps (a, b, c): x becomes (a + b x x' + c (x x')^2) x. Singular values of 0.005 and more end within
-# 0.7 to 1.2. Steps of https://leloykun.github.io/ponder/muon-opt-coeffs.
+# Newton-Schulz steps (a, b, c): x becomes (a + b x x' + c (x x')^2) x. Singular values of 0.002 of the norm
+# and more end within 0.85 and 1.15. Steps of https://leloykun.github.io/ponder/muon-opt-coeffs.
 COEFFICIENTS = (
     (4.0848, -6.8946, 2.9270),
     (3.9505, -6.3029, 2.6377),
@@ -25,7 +25,7 @@ COEFFICIENTS = (
     (2.8366, -3.0525, 1.2012),
 )
 LEAST_SIDE = 4  # of a matrix; thinner ones have no direction to share
-MOST_SIDE = 512  # of a matrix's shorter side, whose third power is what a step costs: 50 ms on a core
+MOST_SIDE = 512  # of a matrix's shorter side, whose third power is what a step costs: 55 ms for a square one, on a core
 RMS = 0.2  # of an update of AdamW, so that rates and decays mean the same for both
 
 
@@ -114,7 +114,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """Nearly the orthogonal factor of `matrix` (M, N): its singular vectors, with singular values of about 1.
 
     Newton-Schulz steps on the Gram matrix of the shorter side; that is exact, as all factors are polynomials of it, and
-    costs a third of steps on a matrix nine times as long as wide.
+    costs 0.4 of steps on a matrix nine times as long as wide.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide.float() / (torch.linalg.matrix_norm(wide.float()) + 1e-12)
