@@ -29,12 +29,11 @@ from ghostfit.search.study import Study, best
 from ghostfit.search.supernet import Sandwich
 from ghostfit.space import Space
 from ghostfit.train.fit import fit
-from ghostfit.train.optim import reference_lr
 from ghostfit.train.tasks.classify import Classify
 from ghostfit.verbs.hunt import MOST_RUN_OFF_IMAGES, save_store
 from ghostfit.verbs.latencies import latency_store
 from ghostfit.verbs.outset import make_outset
-from ghostfit.verbs.runoff import EPOCHS_SHARE, RATE_SHARE
+from ghostfit.verbs.runoff import EPOCHS_SHARE, run_off_lr
 from pays.settings import Setting, accuracy, material_of, recipe, train
 
 NUM_EVIDENCE = 32  # networks of the trained store that are scored to tell where the studies begin
@@ -167,7 +166,7 @@ class Ours:
         judged = KeptBatches(material.evaluating(["search", "val"], most=MOST_RUN_OFF_IMAGES, seed=0).epoch())
         judge = replace(study.evaluator, judged=judged, _scores={})
         images = int(EPOCHS_SHARE * self.setting.images)
-        lr = RATE_SHARE * reference_lr(self.setting.optimizer, self.setting.batch_size)
+        lr = run_off_lr(self.setting.optimizer, self.setting.batch_size)
 
         def trained(arch: Arch) -> Network:
             return self.train_found(arch, seed=0, images=images, inherits=True, names=("train",), lr=lr)

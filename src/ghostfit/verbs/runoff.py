@@ -86,14 +86,19 @@ def _train(hunt: Hunt, arch: Arch, seconds: float | None) -> Network | None:
 
 def _settings(hunt: Hunt, batch_size: int, seconds: float | None) -> TrainConfig:
     """Those of the final training as far as they are given, for a share of it and without a range test."""
-    from ghostfit.train.optim import reference_lr
-
     config = hunt.config
     names = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in UNUSED]
     given = {name: getattr(config, name) for name in names if hasattr(config, name)}
     settings = TrainConfig(**{**given, "time_s": seconds})
     if settings.lr == "auto":
-        settings = dataclasses.replace(settings, lr=RATE_SHARE * reference_lr(settings.optimizer, batch_size))
+        settings = dataclasses.replace(settings, lr=run_off_lr(settings.optimizer, batch_size))
     if seconds is None or settings.epochs:
         settings = dataclasses.replace(settings, epochs=EPOCHS_SHARE * (settings.epochs or DEFAULT_EPOCHS))
     return dataclasses.replace(settings, schedule="cosine")  # plateau would look at images that decide later
+
+
+def run_off_lr(optimizer: str, batch_size: float) -> float:
+    """The peak rate of a finalist's short training."""
+    from ghostfit.train.optim import reference_lr
+
+    return RATE_SHARE * reference_lr(optimizer, batch_size)
