@@ -16,7 +16,9 @@ from ghostfit.arch import Arch
 from ghostfit.counting import count
 from ghostfit.data.loader import KeptBatches
 from ghostfit.nn.build import Network, build
+from ghostfit.nn.pretrained import load_pretrained, save_weights
 from ghostfit.nn.sharing import Supernet
+from ghostfit.nn.whiten import whiten_stem
 from ghostfit.run import Run
 from ghostfit.search.climb import climb, num_steps
 from ghostfit.search.evaluate import Evaluator, costs_of
@@ -28,6 +30,7 @@ from ghostfit.search.strategies import POPULATION
 from ghostfit.search.study import Study, best
 from ghostfit.search.supernet import Sandwich
 from ghostfit.space import Space
+from ghostfit.train.distill import AdaptedInput, freeze
 from ghostfit.train.fit import fit
 from ghostfit.train.tasks.classify import Classify
 from ghostfit.verbs.hunt import MOST_RUN_OFF_IMAGES, save_store
@@ -86,7 +89,15 @@ class Ours:
         path = self.folder / "supernet.safetensors"
         if path.exists():
             supernet.load_state_dict(load_file(path))
+        else:
+            whiten_stem(supernet, material_of(self.setting, self.data).for_stem())
         return supernet.eval()
+
+    def fresh(self, arch: Arch) -> Network:
+        """A network as `ghostfit train` begins with it."""
+        network = build(arch)
+        whiten_stem(network, material_of(self.setting, self.data).for_stem())
+        return network
 
     def evaluator(self, supernet: Supernet, most: int = 2000) -> Evaluator:
         """Judge of subnets on at most so many images of the search split."""
@@ -174,17 +185,28 @@ class Ours:
         return run_off(study.run, wanted, trained, judge.score_network)
 
     def train_found(self, arch: Arch, *, seed: int, images: int, inherits: bool, **changes: Any) -> Network:
-        """A network of the space, from the store's weights or fresh ones, taught by the store's largest if asked."""
-        supernet = self.store()
-        judge = self.evaluator(supernet)
-        if changes.pop("taught", False):
-            changes["teacher"] = judge.network(self.space().largest())
+        """A network of the space, from the store's weights or fresh ones."""
+        judge = self.evaluator(self.store())
         if inherits:
             torch.manual_seed(seed)
-            changes["probe"] = build(arch)
-        make = (lambda: judge.network(arch)) if inherits else (lambda: build(arch))
+            changes["probe"] = self.fresh(arch)
+        make = (lambda: judge.network(arch)) if inherits else (lambda: self.fresh(arch))
         size = arch.size_hw[0]
         return train(self.setting, self.data, make, seed=seed, images=images, size=size, **changes)  # type: ignore[return-value]
+
+    def keep(self, network: Network, limit_ms: float) -> None:
+        """Keep a trained network as a teacher of others."""
+        save_weights(network, self._kept(limit_ms))
+
+    def teacher(self, arch: Arch, limit_ms: float, size_hw: tuple[int, int]) -> nn.Module:
+        """The network `arch` that was kept at a limit, for images of `size_hw`."""
+        network = load_pretrained(arch, self._kept(limit_ms))
+        prepare = material_of(self.setting, self.data).prepare
+        given, own = replace(prepare, size_hw=size_hw), replace(prepare, size_hw=arch.size_hw)
+        return freeze(network if given == own else AdaptedInput(network, given, own))
+
+    def _kept(self, limit_ms: float) -> Path:
+        return self.folder / f"teacher-{limit_ms:g}.safetensors"
 
     def ranked(self) -> list[Arch]:
         """The networks by which inherited and standalone accuracy are compared: spread over the space."""

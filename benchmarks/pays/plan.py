@@ -50,7 +50,7 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
     for seed in range(seeds):
         for limit in limits:
             if found := records.get(f"{name}/search/nsga2/{limit:g}"):
-                yield piece(f"ours/{limit:g}/seed{seed}", lambda f=found, s=seed: _final(ours, f, s))
+                yield piece(f"ours/{limit:g}/seed{seed}", lambda f=found, s=seed, x=limit: _final(ours, f, s, keep=x))
         if seed:
             continue
         for peer, latency in sorted(rough.items(), key=lambda pair: pair[1]):
@@ -65,6 +65,10 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
     for limit in limits:
         if found := records.get(f"{name}/search/nsga2/{limit:g}"):
             yield piece(f"scratch/{limit:g}/seed0", lambda f=found: _plain(ours, f, 0))
+    for limit in limits:
+        found, teacher = (records.get(f"{name}/search/nsga2/{each:g}") for each in (limit, max(limits)))
+        if found and teacher and records.get(f"{name}/ours/{max(limits):g}/seed0"):
+            yield piece(f"taught/{limit:g}/seed0", lambda f=found, t=teacher: _taught(ours, f, t))
     for limit in limits:
         if job := equal_cost(setting, records, limit):
             yield piece(f"equal/{limit:g}/seed0", lambda j=job: _peer(setting, data, j[0], 0, j[1]))
@@ -145,10 +149,21 @@ def _train_peer(setting: Setting, data: Path, peer: str, seed: int, images: int,
     return train(setting, data, lambda: make(num_classes, setting.size), seed=seed, images=images, names=chosen)
 
 
-def _final(ours: Ours, found: dict[str, Any], seed: int) -> dict[str, Any]:
-    """From inherited weights; a teacher besides them cost much and gained nothing (docs/LOG.md, 2026-11-26)."""
+def _final(ours: Ours, found: dict[str, Any], seed: int, *, keep: float | None = None) -> dict[str, Any]:
+    """From inherited weights; with seed 0 kept as a teacher of a limit's networks."""
     arch = Arch.from_dict(found["arch"])
     network = ours.train_found(arch, seed=seed, images=ours.setting.images, inherits=True)
+    if keep is not None and not seed:
+        ours.keep(network, keep)
+    test = accuracy(ours.setting, ours.data, network, "test", arch.size_hw[0])
+    return {"test": test, "images": ours.setting.images, **_size(arch)}
+
+
+def _taught(ours: Ours, found: dict[str, Any], teacher: dict[str, Any]) -> dict[str, Any]:
+    """From inherited weights, and taught by the trained network of the largest limit, which may be itself."""
+    arch, other = Arch.from_dict(found["arch"]), Arch.from_dict(teacher["arch"])
+    taught = ours.teacher(other, ours.most_ms, arch.size_hw)
+    network = ours.train_found(arch, seed=0, images=ours.setting.images, inherits=True, teacher=taught)
     test = accuracy(ours.setting, ours.data, network, "test", arch.size_hw[0])
     return {"test": test, "images": ours.setting.images, **_size(arch)}
 

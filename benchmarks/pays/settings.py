@@ -46,7 +46,7 @@ TOLERANCE = 1.03  # of a latency: what two measurements of one file differ by
 CIFAR10 = Setting("cifar10", "cifar10.zip", 32, RESNETS, 200_000, 360_000, 30_000)
 SETTINGS = {
     "cifar10": CIFAR10,
-    "cifar10-muon": replace(CIFAR10, name="cifar10-muon", optimizer="muon", lr="auto"),
+    "cifar10-muon": replace(CIFAR10, name="cifar10-muon", optimizer="muon", lr="auto", store_images=120_000),
     "trashnet": Setting("trashnet", "trashnet", 128, RESNETS, 100_000, 100_000, 20_000, 64, 12, ahead=2),
 }
 FULL = ("train", "search", "val")  # what a final training learns from; nothing is chosen by its own scores

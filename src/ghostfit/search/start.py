@@ -17,7 +17,8 @@ from ghostfit.arch import Arch, Block, Head, Stage, Stem
 STAGE_WIDTHS = (32, 64, 128, 192, 256, 320)  # at width 1; the last ones are used
 WIDEST = 512  # channels of `conv_start` at width 1: beyond it a kernel's weights no longer fit the cache
 LAST_MAP = 7  # pixels: strided stages are added until the last map is no larger
-SMALL_INPUT = 48  # pixels: below it the stem keeps the resolution
+SMALL_INPUT = 48  # pixels: below it the stem of `plain_start` keeps the resolution, and that of `conv_start` is wide
+STEM_KERNEL = 5  # with whitening filters 0.8 points better than 3, and 1.0 than 7 (CIFAR-10; docs/LOG.md, 2026-12-01)
 ALIGN = 16  # channels: one AVX-512 register of floats, the runtime's block (ghost.md figures; measured, docs/LOG.md)
 
 
@@ -31,23 +32,24 @@ def conv_start(
 ) -> Arch:
     """A chain of dense convolutions for inputs of `size_hw` pixels, its channels scaled by `width`.
 
-    Each stage halves the map and doubles the channels, so that all cost the same.
+    The stem halves the map, with a large kernel, which tells whitening filters (`ghostfit.nn.whiten`) more than three
+    pixels would. Each stage halves it again and doubles the channels, so that all cost the same; for small inputs the
+    first one, of a single convolution, keeps it.
 
     >>> arch = conv_start(10, (32, 32))
     >>> arch.stem.out, [stage.out for stage in arch.stages], [stage.blocks[0].stride for stage in arch.stages]
-    (16, [32, 64, 128], [2, 2, 2])
+    (32, [32, 64, 128], [1, 2, 2])
     """
-    stem_stride, num_stages = _strides(size_hw)
-    stages = tuple(
-        Stage(
-            out=aligned(min(32 * 2**number, WIDEST) * width),
-            blocks=(Block(kind="conv", stride=2), *(Block(kind="conv") for _ in range(depth - 1))),
-        )
-        for number in range(num_stages)
-    )
+    is_small = min(size_hw) <= SMALL_INPUT
+    stages = []
+    for number in range(_num_stages(size_hw, 2) + is_small):
+        keeps = is_small and number == 0
+        blocks = (Block(kind="conv", stride=1 if keeps else 2), *(Block(kind="conv") for _ in range(depth - 1)))
+        out = aligned(min(32 * 2**number, WIDEST) * width)
+        stages.append(Stage(out=out, blocks=blocks[:1] if keeps else blocks))
     return Arch(
-        stem=Stem(out=aligned(16 * width), stride=stem_stride),
-        stages=stages,
+        stem=Stem(out=aligned((32 if is_small else 16) * width), kernel=STEM_KERNEL, stride=2),
+        stages=tuple(stages),
         head=Head(),
         num_classes=num_classes,
         size_hw=size_hw,
@@ -152,10 +154,14 @@ def aligned(channels: float, align: int = ALIGN) -> int:
 def _strides(size_hw: tuple[int, int]) -> tuple[int, int]:
     """Stride of the stem, and how many stages of stride 2 follow."""
     stem_stride = 1 if min(size_hw) <= SMALL_INPUT else 2
+    return stem_stride, _num_stages(size_hw, stem_stride)
+
+
+def _num_stages(size_hw: tuple[int, int], stem_stride: int) -> int:
     num_stages, last = 0, -(-min(size_hw) // stem_stride)
     while last > LAST_MAP or num_stages < 2:
         num_stages, last = num_stages + 1, -(-last // 2)
-    return stem_stride, num_stages
+    return num_stages
 
 
 def _widths(num_stages: int, width: float) -> list[int]:

@@ -197,10 +197,13 @@ def _fresh(hunt: Hunt, arch: Arch) -> Network:
     import torch
 
     from ghostfit.nn.build import build
+    from ghostfit.nn.whiten import whiten_stem
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(hunt.config.seed)
-        return build(arch, device=hunt.device).to(memory_format=torch.channels_last)
+        network = build(arch)
+    whiten_stem(network, hunt.material.for_stem())
+    return network.to(hunt.device).to(memory_format=torch.channels_last)
 
 
 def read_weights(run: Run) -> Any:

@@ -136,11 +136,15 @@ class Hunt:
 
         from ghostfit.nn.importance import sort_channels
         from ghostfit.nn.sharing import Supernet
+        from ghostfit.nn.whiten import whiten_stem
 
         torch.manual_seed(self.config.seed)
         space = self.space
         if self.outset.network is None or self.run.is_done("supernet"):  # whose weights are read then
-            return Supernet(space).to(self.device)
+            supernet = Supernet(space)
+            if not self.run.is_done("supernet"):
+                whiten_stem(supernet, self.material.for_stem())
+            return supernet.to(self.device)
         whole = Supernet(self.outset.space)  # the limits may have closed choices that the published network has
         whole.put(sort_channels(self.outset.network))
         supernet = Supernet(space)

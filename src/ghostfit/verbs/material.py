@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +25,8 @@ from ghostfit.verbs.kinds import batch_size_of
 from ghostfit.vision.prepare import Prepare, ResizeRule
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ghostfit.data.augment import Strength
     from ghostfit.data.dense_cache import CachedTargets
     from ghostfit.data.dense_loader import DenseBatches
@@ -39,6 +41,7 @@ MOST_PIXELS = {"detect": 320 * 320, "instance": 320 * 320, "segment": 480 * 360}
 EVAL_BATCH, DENSE_EVAL_BATCH = 128, 16
 # ImageNet's for one channel: the luma of its mean colour (ITU-R BT.601), the mean of its deviations (as timm's).
 GRAY_MEAN, GRAY_STD = (0.459,), (0.226,)
+STEM_PIXELS = 2000 * 32 * 32  # of the images that a stem starts from: 70,000 patches of 5 x 5 tell 75 x 75 covariances
 LEARNT = ("train", "search")  # splits that a final training learns from: the search is over by then
 
 
@@ -127,6 +130,12 @@ class Material:
         if self.targets is not None:
             return dense_eval_batches(images, self.targets, indices, batch_size=DENSE_EVAL_BATCH, **figures)
         return eval_batches(images, self.labels, indices, batch_size=EVAL_BATCH, **figures)
+
+    def for_stem(self) -> Iterator[Tensor]:
+        """Training images (B, C, H, W), random but always the same, for `ghostfit.nn.whiten.whiten_stem`."""
+        height, width = self.prepare.size_hw
+        most = max(32, STEM_PIXELS // (height * width))
+        return (x for x, _ in self.evaluating(["train"], most=most, seed=0).epoch())
 
     def indices(self, names: Sequence[str]) -> list[int]:
         """Samples of the splits called `names` whose images, and whose labels for each place, could be read."""

@@ -148,6 +148,7 @@ def start_network(config: TrainConfig, material: Material, on_event: OnEvent) ->
 
     from ghostfit.nn.build import build
     from ghostfit.nn.pretrained import load_pretrained
+    from ghostfit.nn.whiten import whiten_stem
 
     prepare = material.prepare
     arch: Arch = named_arch(
@@ -161,6 +162,7 @@ def start_network(config: TrainConfig, material: Material, on_event: OnEvent) ->
     torch.manual_seed(config.seed)
     if not config.weights:
         network = build(arch)
+        whiten_stem(network, material.for_stem())
         network.prepare = prepare
         return network, material
     network = load_pretrained(arch, config.weights)
