@@ -22,6 +22,7 @@ from pays.specialise import Specialise
 
 Piece = tuple[str, Callable[[], bool]]
 PEERS_A_LIMIT = 3
+TEACHERS_SHARE = 0.9  # of the loss: 0.7 points better than half after 60,000 images (docs/LOG.md, 2026-12-01)
 NOTHING: dict[str, Any] = {"latency_ms": {}, "limits_ms": ()}  # of a set that nothing was measured of
 ORIGINS = ("nsga2", "random", "params", "macs")
 
@@ -150,6 +151,7 @@ def _train_peer(setting: Setting, data: Path, peer: str, seed: int, images: int,
 
 
 def _final(ours: Ours, found: dict[str, Any], seed: int, *, keep: float | None = None) -> dict[str, Any]:
+    """From inherited weights; with seed 0 and a limit to `keep` it at, the network is kept as a teacher of others."""
     """From inherited weights; with seed 0 kept as a teacher of a limit's networks."""
     arch = Arch.from_dict(found["arch"])
     network = ours.train_found(arch, seed=seed, images=ours.setting.images, inherits=True)
@@ -163,7 +165,9 @@ def _taught(ours: Ours, found: dict[str, Any], teacher: dict[str, Any]) -> dict[
     """From inherited weights, and taught by the trained network of the largest limit, which may be itself."""
     arch, other = Arch.from_dict(found["arch"]), Arch.from_dict(teacher["arch"])
     taught = ours.teacher(other, ours.most_ms, arch.size_hw)
-    network = ours.train_found(arch, seed=0, images=ours.setting.images, inherits=True, teacher=taught)
+    network = ours.train_found(
+        arch, seed=0, images=ours.setting.images, inherits=True, teacher=taught, distill_weight=TEACHERS_SHARE
+    )
     test = accuracy(ours.setting, ours.data, network, "test", arch.size_hw[0])
     return {"test": test, "images": ours.setting.images, **_size(arch)}
 

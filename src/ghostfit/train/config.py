@@ -64,7 +64,7 @@ class TrainConfig:
         "auto", "what networks are trained on; auto: a CUDA GPU where there is one, else the CPU"
     )
     teacher: str = option("", "learn from this network too: an earlier run's folder, or timm:NAME")
-    distill_weight: float = option(0.9, "share of the teacher in the loss")
+    distill_weight: float = option(0.5, "share of the teacher in the loss")
     distill_temperature: float = option(2.0, "softening of the teacher's and the student's scores")
     checkpoint_s: float = option(60.0, "seconds between checkpoints", unit="duration")
     trackers: tuple[str, ...] = option((), "where records go besides metrics.jsonl: tensorboard, wandb")

@@ -33,7 +33,7 @@ class Classify:
     cutmix: float = 0.0
     class_weights: Tensor | None = None  # (num_classes,), mean about 1
     teacher: nn.Module | None = None
-    distill_weight: float = 0.9
+    distill_weight: float = 0.5
     distill_temperature: float = 2.0
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
 
