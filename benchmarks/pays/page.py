@@ -20,6 +20,7 @@ PAGE = Path(__file__).parent.parent / "search_pays.md"
 BEGIN, END = "<!-- results: written by search_pays.py --page -->", "<!-- end of results -->"
 KINDS = {
     "ours": "**ours**: searched, from inherited weights",
+    "taught": "the same, taught besides by ours of the largest limit",
     "scratch": "the same network from scratch",
     "width": "hand-made chain of convolutions, width-scaled",
     "random": "random search, same evaluations, inherited",
@@ -67,7 +68,7 @@ def write_page(results: Path) -> Path:
 def section(setting: Setting, rows: Rows, peers: list[str]) -> str:
     """Everything about one data set."""
     limits = rows["latency"]["limits_ms"]
-    lines = [line for limit in limits for line in lines_at(setting, rows, peers, limit)]
+    lines = [line for limit in limits for line in lines_at(rows, peers, limit)]
     rate = "the rate that the range test finds for each network" if setting.lr == "auto" else f"a rate of {setting.lr}"
     head = (
         f"## {setting.name}, {setting.size} px\n\nBy {OPTIMIZERS[setting.optimizer]} at {rate}. "
@@ -92,8 +93,9 @@ def section(setting: Setting, rows: Rows, peers: list[str]) -> str:
     return "\n\n".join([*parts, _screening(rows)])
 
 
-def lines_at(setting: Setting, rows: Rows, peers: list[str], limit: float) -> Iterable[Line]:
+def lines_at(rows: Rows, peers: list[str], limit: float) -> Iterable[Line]:
     """The rows of the table at one limit: our kinds, then every peer trained in full that is fast enough."""
+    most = max(rows["latency"]["limits_ms"])
     bench = rows.get("bench", {}).get("latency", {})
     rough = rows.get("latency", {}).get("latency_ms", {})
     store = rows.get("store", {}).get("cpu_s", 0.0)
@@ -101,11 +103,14 @@ def lines_at(setting: Setting, rows: Rows, peers: list[str], limit: float) -> It
         found = seeds_of(rows, f"{kind}/{limit:g}/")
         if not found:
             continue
-        origin = {"ours": "nsga2", "scratch": "nsga2"}.get(kind, kind)
+        origin = "nsga2" if kind in ("ours", "taught", "scratch") else kind
         search = rows.get(f"search/{origin}/{limit:g}", {})
         latency = bench.get(f"{origin}/{limit:g}", {"median_ms": search.get("latency_ms"), "p90_ms": None})
         cost = _cpu_s(found)
         extra = 0.0 if kind == "width" else store + search.get("cpu_s", 0.0)
+        if kind == "taught":  # its teacher was found and trained from the same store
+            extra += rows[f"ours/{most:g}/seed0"]["cpu_s"]
+            extra += rows[f"search/nsga2/{most:g}"]["cpu_s"] if limit < most else 0.0
         yield _line(name, kind, limit, found, latency, cost, cost + extra)
     for peer in peers:
         found = seeds_of(rows, f"peer/{peer}/")
@@ -191,6 +196,9 @@ def _goals(setting: Setting, limits: Sequence[float], rows: Rows, lines: list[Li
             gain = ours - 100 * mean(best.tests)
             goal = f"{setting.ahead} points above the best peer, equal images"
             found.append(f"| {goal} | {limit:g} ms | {gain:+.1f} ({best.name}) |")
+            if "taught" in own:
+                gain = 100 * (mean(own["taught"].tests) - mean(best.tests))
+                found.append(f"| the same, taught | {limit:g} ms | {gain:+.1f} ({best.name}) |")
         if "equal" in own:
             gain = ours - 100 * mean(own["equal"].tests)
             found.append(f"| 2 points above the best peer, equal CPU seconds | {limit:g} ms | {gain:+.1f} |")
