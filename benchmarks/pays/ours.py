@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ghostfit.run import Run
 from ghostfit.search.climb import climb, num_steps
 from ghostfit.search.evaluate import Evaluator, costs_of
 from ghostfit.search.foresight import promising
+from ghostfit.search.largest import largest_of_kinds
 from ghostfit.search.limits import Limits
 from ghostfit.search.runoff import Finalist, finalists, run_off
 from ghostfit.search.shrink import Shrinker, balanced_sample
@@ -33,10 +35,12 @@ from ghostfit.space import Space
 from ghostfit.train.distill import AdaptedInput, freeze
 from ghostfit.train.fit import fit
 from ghostfit.train.tasks.classify import Classify
+from ghostfit.verbs.compare import hand_made
 from ghostfit.verbs.hunt import MOST_RUN_OFF_IMAGES, save_store
+from ghostfit.verbs.largest import MOST_OF_KINDS
 from ghostfit.verbs.latencies import latency_store
 from ghostfit.verbs.outset import make_outset
-from ghostfit.verbs.runoff import EPOCHS_SHARE, run_off_lr
+from ghostfit.verbs.runoff import EPOCHS_SHARE, short_lr
 from pays.settings import Setting, accuracy, material_of, recipe, train
 
 NUM_EVIDENCE = 32  # networks of the trained store that are scored to tell where the studies begin
@@ -62,9 +66,9 @@ class Ours:
         """Measured latencies, kept beside the store."""
         return latency_store("onnxruntime", 1, size_hw=(self.setting.size, self.setting.size), run=self.run)
 
-    def space(self) -> Space:
-        """The space that `ghostfit fit` would open at the largest limit."""
-        path = self.folder / "space.json"
+    def space(self, limit_ms: float | None = None) -> Space:
+        """The space that `ghostfit fit` would open at a limit: that of the store at the largest of them."""
+        path = self.folder / ("space.json" if limit_ms is None else f"space-{limit_ms:g}.json")
         if not path.exists():
             latencies = self.latencies()
             outset = make_outset(
@@ -73,7 +77,7 @@ class Ours:
                 num_classes=len(material_of(self.setting, self.data).dataset.class_names),
                 size_hw=(self.setting.size, self.setting.size),
                 in_channels=3,
-                limits=Limits(latency_ms=self.most_ms),
+                limits=Limits(latency_ms=limit_ms or self.most_ms),
                 costs_of=lambda arch: costs_of(arch, latencies),
             )
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -168,31 +172,63 @@ class Ours:
             "run_off": [finalist.to_dict() for finalist in held],
         }
 
+    def search_largest(self, limit_ms: float) -> dict[str, Any]:
+        """What the plain command does to classify: the largest networks of each kind, each trained for a while."""
+        latencies, limits = self.latencies(), Limits(latency_ms=limit_ms).tightened()
+        space = self.space(limit_ms)
+
+        def is_within(arch: Arch) -> bool:
+            return not limits.violations(costs_of(arch, latencies))
+
+        wanted = largest_of_kinds(space, is_within, MOST_OF_KINDS)
+        by_hand = [arch for _, arch in hand_made(space, space.largest()) if is_within(arch)]
+        wanted += [arch for arch in by_hand[-1:] if arch not in wanted]
+        judge = self.run_off_judge(self.evaluator(Supernet(space)))
+        images = int(EPOCHS_SHARE * self.setting.images)
+        lr = short_lr(self.setting.optimizer, self.setting.batch_size, 1.0)
+        tried = []
+        for arch in wanted:
+            network = self.train_fresh(arch, seed=0, images=images, names=("train",), lr=lr)
+            score, costs = judge.score_network(network), costs_of(arch, latencies)
+            tried.append({"arch": arch.to_dict(), **asdict(score), "latency_ms": costs.latency_ms, "macs": costs.macs})
+        least = max(row["metric"] - row["standard_error"] for row in tried)
+        found = max((row for row in tried if row["metric"] >= least), key=lambda row: row["macs"])
+        short = [{name: value for name, value in row.items() if name != "arch"} for row in tried]
+        return {"arch": found["arch"], "latency_ms": found["latency_ms"], "tried": short}
+
+    def run_off_judge(self, evaluator: Evaluator) -> Evaluator:
+        """The judge on more images."""
+        material = material_of(self.setting, self.data)
+        judged = KeptBatches(material.evaluating(["search", "val"], most=MOST_RUN_OFF_IMAGES, seed=0).epoch())
+        return replace(evaluator, judged=judged, _scores={})
+
     def run_off(self, study: Study) -> list[Finalist]:
         """The finalists of a study after a short training each, as `ghostfit fit` does it; a proxy has none."""
         wanted = finalists(study.evaluations())
         if len(wanted) < 2:
             return []
-        material = material_of(self.setting, self.data)
-        judged = KeptBatches(material.evaluating(["search", "val"], most=MOST_RUN_OFF_IMAGES, seed=0).epoch())
-        judge = replace(study.evaluator, judged=judged, _scores={})
+        judge = self.run_off_judge(study.evaluator)
         images = int(EPOCHS_SHARE * self.setting.images)
-        lr = run_off_lr(self.setting.optimizer, self.setting.batch_size)
+        lr = short_lr(self.setting.optimizer, self.setting.batch_size)
 
         def trained(arch: Arch) -> Network:
-            return self.train_found(arch, seed=0, images=images, inherits=True, names=("train",), lr=lr)
+            return self.train_found(arch, seed=0, images=images, names=("train",), lr=lr)
 
         return run_off(study.run, wanted, trained, judge.score_network)
 
-    def train_found(self, arch: Arch, *, seed: int, images: int, inherits: bool, **changes: Any) -> Network:
-        """A network of the space, from the store's weights or fresh ones."""
+    def train_found(self, arch: Arch, *, seed: int, images: int, **changes: Any) -> Network:
+        """A network of the store, from its weights."""
         judge = self.evaluator(self.store())
-        if inherits:
-            torch.manual_seed(seed)
-            changes["probe"] = self.fresh(arch)
-        make = (lambda: judge.network(arch)) if inherits else (lambda: self.fresh(arch))
-        size = arch.size_hw[0]
-        return train(self.setting, self.data, make, seed=seed, images=images, size=size, **changes)  # type: ignore[return-value]
+        torch.manual_seed(seed)
+        probe = self.fresh(arch)
+        return self._train(lambda: judge.network(arch), arch, seed=seed, images=images, probe=probe, **changes)
+
+    def train_fresh(self, arch: Arch, *, seed: int, images: int, **changes: Any) -> Network:
+        """A network from fresh weights."""
+        return self._train(lambda: self.fresh(arch), arch, seed=seed, images=images, **changes)
+
+    def _train(self, make: Callable[[], nn.Module], arch: Arch, **changes: Any) -> Network:
+        return train(self.setting, self.data, make, size=arch.size_hw[0], **changes)  # type: ignore[return-value]
 
     def keep(self, network: Network, limit_ms: float) -> None:
         """Keep a trained network as a teacher of others."""
@@ -217,7 +253,7 @@ class Ours:
         judge = self.evaluator(self.store(), most=MOST_RUN_OFF_IMAGES)
         inherited = judge.score(arch)
         images, without_val = self.setting.images, ("train", "search")
-        alone = self.train_found(arch, seed=0, images=images, inherits=False, names=without_val)
+        alone = self.train_fresh(arch, seed=0, images=images, names=without_val)
         found = accuracy(self.setting, self.data, alone, "val", arch.size_hw[0])
         row = {"arch_id": arch.id, "macs": count(arch).macs, "size": arch.size_hw[0]}
         return row | {"inherited": inherited.metric, "loss": inherited.loss, "alone": found}

@@ -9,6 +9,7 @@ from typing import Any
 
 from ghostfit.arch import Arch
 from ghostfit.counting import count
+from ghostfit.nn.build import Network
 from ghostfit.runtime.bench import measure_interleaved
 from ghostfit.search.evaluate import costs_of
 from ghostfit.search.start import conv_start, widest_within
@@ -44,6 +45,8 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
         return
     rough, limits = measured["latency_ms"], measured["limits_ms"]
     ours = Ours(setting, data, work / name, max(limits))
+    if setting.main == "largest":
+        yield from _largest(setting, records, ours, piece, seeds)
     yield piece("store", ours.train_store)
     for limit in limits:
         yield piece(f"search/nsga2/{limit:g}", lambda limit=limit: ours.search(limit, "nsga2"))
@@ -51,7 +54,7 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
     for seed in range(seeds):
         for limit in limits:
             if found := records.get(f"{name}/search/nsga2/{limit:g}"):
-                yield piece(f"ours/{limit:g}/seed{seed}", lambda f=found, s=seed, x=limit: _final(ours, f, s, keep=x))
+                yield piece(f"ours/{limit:g}/seed{seed}", lambda f=found, s=seed: _final(ours, f, s))
         if seed:
             continue
         for peer, latency in sorted(rough.items(), key=lambda pair: pair[1]):
@@ -66,10 +69,6 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
     for limit in limits:
         if found := records.get(f"{name}/search/nsga2/{limit:g}"):
             yield piece(f"scratch/{limit:g}/seed0", lambda f=found: _plain(ours, f, 0))
-    for limit in limits:
-        found, teacher = (records.get(f"{name}/search/nsga2/{each:g}") for each in (limit, max(limits)))
-        if found and teacher and records.get(f"{name}/ours/{max(limits):g}/seed0"):
-            yield piece(f"taught/{limit:g}/seed0", lambda f=found, t=teacher: _taught(ours, f, t))
     for limit in limits:
         if job := equal_cost(setting, records, limit):
             yield piece(f"equal/{limit:g}/seed0", lambda j=job: _peer(setting, data, j[0], 0, j[1]))
@@ -93,6 +92,25 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
         yield from Specialise(data / setting.data, work / "specialise", records).pieces()
 
 
+def _largest(
+    setting: Setting, records: Records, ours: Ours, piece: Callable[..., Piece], seeds: int
+) -> Iterator[Piece]:
+    """What the plain command does: a search without a store, and its network from fresh weights, alone or taught."""
+    limits = records.all()[f"{setting.name}/latency"]["limits_ms"]
+    for limit in limits:
+        yield piece(f"search/largest/{limit:g}", lambda limit=limit: ours.search_largest(limit))
+    for seed in range(seeds):
+        for limit in limits:
+            if found := records.get(f"{setting.name}/search/largest/{limit:g}"):
+                keep = limit if not seed else None
+                yield piece(f"largest/{limit:g}/seed{seed}", lambda f=found, s=seed, k=keep: _plain(ours, f, s, keep=k))
+    teacher = records.get(f"{setting.name}/search/largest/{max(limits):g}")
+    if teacher and records.get(f"{setting.name}/largest/{max(limits):g}/seed0"):
+        for limit in limits:
+            if found := records.get(f"{setting.name}/search/largest/{limit:g}"):
+                yield piece(f"taught/{limit:g}/seed0", lambda f=found: _taught(ours, f, teacher))
+
+
 def best_peers(setting: Setting, records: Records) -> list[str]:
     """The peers that are trained in full: at each limit the best of the screening, and every peer once."""
     rows = records.all()
@@ -108,8 +126,12 @@ def best_peers(setting: Setting, records: Records) -> list[str]:
 def equal_cost(setting: Setting, records: Records, limit: float) -> tuple[str, int] | None:
     """The best peer at a limit, and the images that it can see in the CPU time of our search and training."""
     rows, name = records.all(), setting.name
-    ours = rows.get(f"{name}/ours/{limit:g}/seed0")
-    store, search = rows.get(f"{name}/store"), rows.get(f"{name}/search/nsga2/{limit:g}")
+    ours = rows.get(f"{name}/{setting.main}/{limit:g}/seed0")
+    if setting.main == "largest":
+        store: dict[str, Any] | None = {"cpu_s": 0.0}
+        search = rows.get(f"{name}/search/largest/{limit:g}")
+    else:
+        store, search = rows.get(f"{name}/store"), rows.get(f"{name}/search/nsga2/{limit:g}")
     latency = rows.get(f"{name}/latency", NOTHING)["latency_ms"]
     trained = {
         key.split("/")[2]: row for key, row in rows.items() if key.startswith(f"{name}/peer/") and key.endswith("seed0")
@@ -150,32 +172,31 @@ def _train_peer(setting: Setting, data: Path, peer: str, seed: int, images: int,
     return train(setting, data, lambda: make(num_classes, setting.size), seed=seed, images=images, names=chosen)
 
 
-def _final(ours: Ours, found: dict[str, Any], seed: int, *, keep: float | None = None) -> dict[str, Any]:
-    """From inherited weights; with seed 0 and a limit to `keep` it at, the network is kept as a teacher of others."""
-    """From inherited weights; with seed 0 kept as a teacher of a limit's networks."""
+def _final(ours: Ours, found: dict[str, Any], seed: int) -> dict[str, Any]:
+    """From inherited weights."""
     arch = Arch.from_dict(found["arch"])
-    network = ours.train_found(arch, seed=seed, images=ours.setting.images, inherits=True)
-    if keep is not None and not seed:
+    return _tested(ours, arch, ours.train_found(arch, seed=seed, images=ours.setting.images))
+
+
+def _plain(ours: Ours, found: dict[str, Any], seed: int, *, keep: float | None = None) -> dict[str, Any]:
+    """From fresh weights, as the peers; kept as a teacher of others where a limit to `keep` it at is given."""
+    arch = Arch.from_dict(found["arch"])
+    network = ours.train_fresh(arch, seed=seed, images=ours.setting.images)
+    if keep is not None:
         ours.keep(network, keep)
-    test = accuracy(ours.setting, ours.data, network, "test", arch.size_hw[0])
-    return {"test": test, "images": ours.setting.images, **_size(arch)}
+    return _tested(ours, arch, network)
 
 
 def _taught(ours: Ours, found: dict[str, Any], teacher: dict[str, Any]) -> dict[str, Any]:
-    """From inherited weights, and taught by the trained network of the largest limit, which may be itself."""
-    arch, other = Arch.from_dict(found["arch"]), Arch.from_dict(teacher["arch"])
-    taught = ours.teacher(other, ours.most_ms, arch.size_hw)
-    network = ours.train_found(
-        arch, seed=0, images=ours.setting.images, inherits=True, teacher=taught, distill_weight=TEACHERS_SHARE
-    )
-    test = accuracy(ours.setting, ours.data, network, "test", arch.size_hw[0])
-    return {"test": test, "images": ours.setting.images, **_size(arch)}
-
-
-def _plain(ours: Ours, found: dict[str, Any], seed: int) -> dict[str, Any]:
-    """From scratch, as the peers."""
+    """From fresh weights, taught by the trained network of the largest limit, which may be itself."""
     arch = Arch.from_dict(found["arch"])
-    network = ours.train_found(arch, seed=seed, images=ours.setting.images, inherits=False)
+    taught = ours.teacher(Arch.from_dict(teacher["arch"]), ours.most_ms, arch.size_hw)
+    images = ours.setting.images
+    network = ours.train_fresh(arch, seed=0, images=images, teacher=taught, distill_weight=TEACHERS_SHARE)
+    return _tested(ours, arch, network)
+
+
+def _tested(ours: Ours, arch: Arch, network: Network) -> dict[str, Any]:
     test = accuracy(ours.setting, ours.data, network, "test", arch.size_hw[0])
     return {"test": test, "images": ours.setting.images, **_size(arch)}
 

@@ -36,15 +36,17 @@ def hand_made(space: Space, start: Arch) -> list[tuple[str, Arch]]:
     return list(unique.values())
 
 
-def rows_of(found: Evaluation, evaluations: Sequence[Evaluation], strategy: str) -> list[dict[str, Any]]:
+def rows_of(
+    found: Evaluation, evaluations: Sequence[Evaluation], strategy: str, how: str = INHERITED
+) -> list[dict[str, Any]]:
     """Rows for ``paid.json``: the found network and the best of each origin, by the rule it was chosen by itself."""
     from ghostfit.search.study import best
 
-    rows = [_row("found", found)]
+    rows = [{**_row("found", found), "how": how}]
     for origin, name in NAMES.items():
         rival = best(e for e in evaluations if e.origin == origin and origin != strategy)
         if rival is not None:
-            rows.append(_row(name, rival))
+            rows.append({**_row(name, rival), "how": how})
     return rows
 
 

@@ -164,7 +164,9 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
         size_hw=arch.size_hw,
     )
     network = training_form(network, train_config)
-    probe = _fresh(hunt, arch) if hunt.outset.network is None else None
+    # Weights that were learnt from the same images ask for the rate of a fine-tuning, which keeps the network where the
+    # store left it (measured, docs/LOG.md, 2026-11-27).
+    probe = hunt.fresh(arch) if hunt.outset.network is None else None
     began = clock.elapsed_s
     records = train(
         network,
@@ -186,24 +188,6 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
     run.finish("train", seconds=round(clock.elapsed_s - began, 1), is_stopped=clock.is_stopped())
     on_event(Event("train", "done", "trained"))
     return network.eval(), material
-
-
-def _fresh(hunt: Hunt, arch: Arch) -> Network:
-    """`arch` with fresh weights, to find the learning rate by.
-
-    Weights that were learnt from the same images ask for the rate of a fine-tuning, which keeps the network where the
-    store left it (measured, docs/LOG.md, 2026-11-27).
-    """
-    import torch
-
-    from ghostfit.nn.build import build
-    from ghostfit.nn.whiten import whiten_stem
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(hunt.config.seed)
-        network = build(arch)
-    whiten_stem(network, hunt.material.for_stem())
-    return network.to(hunt.device).to(memory_format=torch.channels_last)
 
 
 def read_weights(run: Run) -> Any:

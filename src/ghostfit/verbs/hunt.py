@@ -38,7 +38,21 @@ MOST_RUN_OFF_IMAGES = 8000  # 0.5 points; few networks are scored
 LEAST_SEARCH_IMAGES = 200  # below it the validation images help out: 22 images tell mAP 50-95 to 3 points only
 MOST_SEARCH_BYTES = 400_000_000  # that they may take, decoded and normalised
 NUM_EVIDENCE = {"sandwich": 16, "single": 32}  # networks scored at each shrinking: there are two, or one
+LARGEST = "largest"
+OF_A_STORE = ("store", "weights", "start", "objective", "evaluations", "search_epochs", "optimizer")
 SHORT_RUN_S = 600.0  # below it latencies are measured for a shorter time each
+
+
+def strategy_of(config: SearchConfig, task: str) -> str:
+    """How networks are found: by ``auto`` without a store where a network learns fast and nothing asks for a store.
+
+    That is classification from fresh weights by Muon. Published weights are shared by nature, detectors learn slowly.
+    """
+    if config.strategy != "auto":
+        return config.strategy
+    usual = {field.name: field.default for field in dataclasses.fields(config)}
+    asks = any(getattr(config, name) != usual[name] for name in OF_A_STORE if name in usual)
+    return "nsga2" if asks or task != "classify" else LARGEST
 
 
 def save_store(supernet: Supernet, path: Path) -> None:
@@ -58,6 +72,7 @@ class Hunt:
         from ghostfit.verbs.latencies import latency_store
 
         self.config, self.run, self.clock, self.on_event = config, run, clock, on_event
+        self.strategy = strategy_of(config, material.task)
         self.limits = Limits(**config.given())
         self.aim = self.limits.tightened()
         self.device = choose_device(config.device)
@@ -80,6 +95,8 @@ class Hunt:
         given = {"runtime": self.config.runtime, "threads": self.config.threads}
         self.run.write_json("limits.json", {**self.limits.given(), **given})
         space = self.shrunk_space()
+        if self.strategy == LARGEST:
+            return self._take_largest()
         self.train_supernet(space, supernet_share)
         found, evaluations = self.study_space(search_share)
         compared: list[dict[str, Any]] = []
@@ -93,10 +110,22 @@ class Hunt:
             sentence = sentence_of(compared, self.limits, SHORTLY, name)
         else:
             sentence = sentence_of(inherited, self.limits, name=name)
+        self._keep_found(found, sentence, rows)
+        return found, sentence
+
+    def _take_largest(self) -> tuple[Evaluation, str]:
+        from ghostfit.verbs.largest import take_largest
+
+        found, evaluations = take_largest(self)
+        rows = rows_of(found, evaluations, self.strategy, SHORTLY)
+        sentence = sentence_of(rows, self.limits, SHORTLY, kind_of(self.material.task).metric_name)
+        self._keep_found(found, sentence, rows)
+        return found, sentence
+
+    def _keep_found(self, found: Evaluation, sentence: str, rows: list[dict[str, Any]]) -> None:
         if not self.run.is_done("compare"):  # which adds to it
             self.run.write_json("paid.json", {"sentence": sentence, "rows": rows})
         self.run.write_json("arch.json", found.arch.to_dict())
-        return found, sentence
 
     def costs(self, arch: Arch) -> Costs:
         """Counted and measured costs."""
@@ -271,7 +300,7 @@ class Hunt:
         evaluations = study.evaluations()
         found = best(evaluations) or next((e for e in evaluations if e.origin == "fallback"), None)
         if found is None:
-            found = study.evaluate(self._fallback(space), "fallback")
+            found = study.evaluate(self.fallback(space), "fallback")
         if not is_done:
             self.run.finish("search", seconds=round(self.clock.elapsed_s - began, 1), num_evaluations=len(evaluations))
             self.on_event(Event("search", "done", f"{len(evaluations)} networks measured"))
@@ -296,8 +325,26 @@ class Hunt:
         )
 
     def network(self, arch: Arch) -> Network:
-        """The subnet with inherited weights and recalibrated batch norm."""
+        """The network with the weights that the search has for it: inherited, with recalibrated batch norm, or shortly
+        trained."""
+        if self.strategy == LARGEST:
+            from ghostfit.verbs.largest import short_network
+
+            return short_network(self, arch)
         return self.evaluator.network(arch)
+
+    def fresh(self, arch: Arch) -> Network:
+        """The network with fresh weights, the same whenever it is made."""
+        import torch
+
+        from ghostfit.nn.build import build
+        from ghostfit.nn.whiten import whiten_stem
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            network = build(arch)
+        whiten_stem(network, self.material.for_stem())
+        return network.to(self.device).to(memory_format=torch.channels_last)
 
     def _set_out(self, material: Material) -> Outset:
         from ghostfit.verbs.outset import make_outset
@@ -326,6 +373,8 @@ class Hunt:
         if seconds is None:
             return lambda arch: float("inf")
         num_images, passes = len(material.indices(LEARNT)), kind_of(material.task).passes
+        if self.strategy == LARGEST:
+            passes = (passes[0], 0)
         return lambda arch: affordable_macs(arch, num_images, seconds, passes, self.device)
 
     def _prepared(self, material: Material) -> Material:
@@ -377,8 +426,8 @@ class Hunt:
     def _count(self, study: Study, origin: str) -> int:
         return sum(e.origin == origin and e.score is not None for e in study.evaluations())
 
-    def _fallback(self, space: Space) -> Arch:
-        """A network within the limits when the study was stopped before it scored one."""
+    def fallback(self, space: Space) -> Arch:
+        """A network within the limits when the search was stopped before it scored one."""
         for arch in (self.outset.start, space.smallest()):
             if not self.limits.violations(self.costs(arch)):
                 return arch

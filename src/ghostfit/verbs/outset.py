@@ -154,6 +154,13 @@ def check_input(config: Any) -> None:
         name = preset_of(config.weights)
     if name != "auto":
         named_arch(name, len(dataset.class_names), (LARGEST_SIDE, LARGEST_SIDE), config.channels, dataset.task)
+    if getattr(config, "strategy", "") == "largest" and (
+        config.store or config.weights or config.objective != "metric"
+    ):
+        raise ValueError(
+            "--strategy largest trains each network by itself: --store, --weights and --objective have no effect; "
+            "leave them out, or take --strategy nsga2"
+        )
     runtime = getattr(config, "runtime", "onnxruntime")
     if runtime not in installed_backends():
         raise ValueError(f"--runtime {runtime} is not installed; installed: {', '.join(installed_backends())}")

@@ -63,7 +63,7 @@ def take_over(run: Run, store: str) -> None:
 def _store_run(path: str) -> Run:
     run = Run.open(path)
     if not run.is_done("supernet") or not all(run.file(name).exists() for name in FILES):
-        raise ValueError(f"{path} has no trained store; runs that have one are made by: ghostfit fit | search")
+        raise ValueError(f"{path} has no trained store; runs that have one: ghostfit fit | search --strategy nsga2")
     return run
 
 

@@ -46,7 +46,10 @@ def hold_run_off(hunt: Hunt, evaluations: list[Evaluation]) -> list[Finalist]:
     def score(network: Network) -> Score:
         return hunt.run_off_judge.score_network(network)  # whose images are read when there is one to score
 
-    held = run_off(run, wanted, lambda arch: _train(hunt, arch, seconds), score)
+    def train(arch: Arch) -> Network | None:
+        return train_shortly(hunt, hunt.network(arch), seconds, RATE_SHARE)
+
+    held = run_off(run, wanted, train, score)
     if not is_done:
         run.finish("runoff", seconds=round(clock.elapsed_s - began, 1), num_networks=len(held))
         told = ", ".join(f"{finalist.evaluation.arch.id} {100 * finalist.score.metric:.1f} %" for finalist in held)
@@ -54,21 +57,23 @@ def hold_run_off(hunt: Hunt, evaluations: list[Evaluation]) -> list[Finalist]:
     return held
 
 
-def _train(hunt: Hunt, arch: Arch, seconds: float | None) -> Network | None:
-    """`arch` from inherited weights, after a short training on the training split; None when that was stopped."""
+def train_shortly(hunt: Hunt, network: Network, seconds: float | None, rate_share: float) -> Network | None:
+    """`network` after a short training on the training split, at a share of the usual rate; None when it was stopped.
+
+    Done once for each architecture of a run: another call gives the weights that were kept.
+    """
     from ghostfit.train.fit import fit
 
-    config, clock, phase = hunt.config, hunt.clock, f"runoff:{arch.id}"
+    config, clock, phase = hunt.config, hunt.clock, f"runoff:{network.arch.id}"
     batches = hunt.material.training(
         ["train"],
         batch_size=config.batch_size,
         augment=config.augment,
         flip=config.flip,
         seed=config.seed,
-        size_hw=arch.size_hw,
+        size_hw=network.arch.size_hw,
     )
-    settings = _settings(hunt, batches.batch_size, seconds)
-    network = hunt.network(arch)
+    settings = _settings(hunt, batches.batch_size, seconds, rate_share)
     records = fit(
         network,
         batches,
@@ -84,21 +89,21 @@ def _train(hunt: Hunt, arch: Arch, seconds: float | None) -> Network | None:
     return None if clock.is_stopped() else network
 
 
-def _settings(hunt: Hunt, batch_size: int, seconds: float | None) -> TrainConfig:
+def _settings(hunt: Hunt, batch_size: int, seconds: float | None, rate_share: float) -> TrainConfig:
     """Those of the final training as far as they are given, for a share of it and without a range test."""
     config = hunt.config
     names = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in UNUSED]
     given = {name: getattr(config, name) for name in names if hasattr(config, name)}
     settings = TrainConfig(**{**given, "time_s": seconds})
     if settings.lr == "auto":
-        settings = dataclasses.replace(settings, lr=run_off_lr(settings.optimizer, batch_size))
+        settings = dataclasses.replace(settings, lr=short_lr(settings.optimizer, batch_size, rate_share))
     if seconds is None or settings.epochs:
         settings = dataclasses.replace(settings, epochs=EPOCHS_SHARE * (settings.epochs or DEFAULT_EPOCHS))
     return dataclasses.replace(settings, schedule="cosine")  # plateau would look at images that decide later
 
 
-def run_off_lr(optimizer: str, batch_size: float) -> float:
-    """The peak rate of a finalist's short training."""
+def short_lr(optimizer: str, batch_size: float, share: float = RATE_SHARE) -> float:
+    """The peak rate of a short training, `share` of the usual one: by itself that of inherited weights."""
     from ghostfit.train.optim import reference_lr
 
-    return RATE_SHARE * reference_lr(optimizer, batch_size)
+    return share * reference_lr(optimizer, batch_size)

@@ -12,7 +12,7 @@ from ghostfit.config import argument, option, settle
 from ghostfit.event import OnEvent, ignore
 from ghostfit.search.limits import Costs, Limits
 from ghostfit.verbs.clock import Clock, interruptible
-from ghostfit.verbs.hunt import Hunt
+from ghostfit.verbs.hunt import LARGEST, Hunt
 from ghostfit.verbs.kinds import kind_of
 from ghostfit.verbs.material import material_of
 from ghostfit.verbs.outset import check_input
@@ -47,7 +47,11 @@ class SearchConfig(Limits):
     start: str = option("auto", "network to search around: auto, a preset, or a run or JSON file with an architecture")
     weights: str = option("", "weights to start from: timm:NAME, package:NAME, or a .safetensors or .pth file")
     store: str = option("", "an earlier run, whose trained shared weights are searched within these limits")
-    strategy: Literal["nsga2", "tpe", "random"] = option("nsga2", "how architectures are proposed")
+    strategy: Literal["auto", "largest", "nsga2", "tpe", "random"] = option(
+        "auto",
+        "largest: the largest networks within the limits, each trained for a while; the others choose by weights that "
+        "all share; auto: largest to classify from fresh weights, nsga2 where shared weights are asked for or needed",
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = option(
         "auto", "what networks are trained on; auto: a CUDA GPU where there is one, else the CPU"
     )
@@ -79,6 +83,7 @@ class SearchResult:
     value: float
     costs: Costs
     sentence: str
+    how: str = "with inherited weights"
     has_failed: bool = False
     is_stopped: bool = False
 
@@ -96,7 +101,7 @@ class SearchResult:
     def to_text(self) -> str:
         """For a terminal."""
         return (
-            f"found {self.arch.id}: {self.metric} {100 * self.value:.1f} % with inherited weights, "
+            f"found {self.arch.id}: {self.metric} {100 * self.value:.1f} % {self.how}, "
             f"{self.costs.latency_ms:.3f} ms, {self.costs.macs / 1e6:.1f} M MACs, "
             f"{self.costs.params / 1e6:.2f} M parameters\n{self.sentence}\nrun: {self.run}"
         )
@@ -129,5 +134,6 @@ def search(config: SearchConfig | str | Path, *, on_event: OnEvent = ignore, **s
         found.score.metric if found.score else 0.0,
         found.costs,
         sentence,
+        "after a short training" if hunt.strategy == LARGEST else "with inherited weights",
         is_stopped=is_stopped(),
     )

@@ -62,9 +62,10 @@ def tradeoff(run: RunData) -> Section:
         missing = f"This run holds no evaluated network with both {metric} and a cost (search.jsonl)."
         return Section("tradeoff", title, None, missing)
     front = pareto_front([(measure.of(e) or 0, e.metric or 0, e) for e in points if e.group in ("search", "start")])
+    how = "with the weights inherited from the supernet" if "supernet" in run.phases else "after a short training"
     lead = (
         f"Each point is one of {len(points):,} networks: {measure.meaning}, and {run.wording.judged} "
-        "with the weights inherited from the supernet. Up and left is better. The line joins the networks of the "
+        f"{how}. Up and left is better. The line joins the networks of the "
         f"search that no other one beats in both. The chosen one is trained afterwards, so that its {metric} on the "
         "test split is another figure."
     )

@@ -1,0 +1,130 @@
+"""The search without a store: each of the largest networks is trained for a while, and the best is taken."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from ghostfit.api import FitConfig, SearchConfig
+from ghostfit.run import Run
+from ghostfit.search.start import conv_start
+from ghostfit.verbs.fit import FitResult, fit
+from ghostfit.verbs.hunt import strategy_of
+from ghostfit.verbs.search import search
+
+SETTINGS: dict[str, Any] = {
+    "macs_m": 0.5,
+    "epochs": 60.0,
+    "batch_size": 16,
+    "augment": "light",
+    "strategy": "largest",
+}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    path = tmp_path_factory.mktemp("start") / "start.json"
+    path.write_text(conv_start(3, (32, 32), width=0.25, depth=2).to_json())
+    return {**SETTINGS, "start": str(path)}
+
+
+@pytest.fixture(scope="module")
+def done(shapes: Path, settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> FitResult:
+    return fit(FitConfig(data=str(shapes), out=str(tmp_path_factory.mktemp("runs") / "run"), **settings))
+
+
+def test_networks_are_trained_for_a_while_and_the_best_is_taken(done: FitResult) -> None:
+    run = Run.open(done.run)
+    rows = list(run.records("search.jsonl"))
+    assert len(rows) > 1 and {row["origin"] for row in rows} <= {"largest", "width"}
+    assert all(row["metric"] is not None and row["macs"] <= 0.5e6 for row in rows)
+    least = max(
+        row["metric"] - row["standard_error"] for row in rows if row["metric"] == max(r["metric"] for r in rows)
+    )
+    taken = next(row for row in rows if row["arch_id"] == done.arch_id)
+    assert taken["metric"] >= least
+    assert taken["macs"] == max(row["macs"] for row in rows if row["metric"] >= least)
+    trained = {row["phase"] for row in run.records("metrics.jsonl")}
+    assert trained == {*(f"runoff:{row['arch_id']}" for row in rows), "train"}
+
+
+def test_the_run_says_what_it_did(done: FitResult) -> None:
+    run = Run.open(done.run)
+    phases = run.read_json("run.json")["phases"]
+    assert "supernet" not in phases and "search" in phases
+    assert all(row["how"] == "after a short training of each" for row in run.read_json("paid.json")["rows"])
+    page = done.report.read_text(encoding="utf-8")
+    assert "after a short training" in page and "not finished" not in page and "inherited from the supernet" not in page
+
+
+def test_it_has_learnt_what_is_easy(done: FitResult) -> None:
+    assert done.value > 0.9
+
+
+def test_a_killed_run_ends_as_an_unbroken_one(
+    done: FitResult, shapes: Path, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    command = [sys.executable, "-m", "ghostfit", "fit", str(shapes), "--out", str(out), *flags, "--json"]
+    for name in ("search.jsonl", "plan-train.json"):
+        resume = ["--resume"] if (out / "run.json").exists() else []
+        process = subprocess.Popen([*command, *resume], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (out / name).exists():
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+    result = subprocess.run([*command, "--resume"], check=True, capture_output=True, timeout=300)
+    assert json.loads(result.stdout)["arch_id"] == done.arch_id
+    ours, theirs = (load_file(folder / "weights.safetensors") for folder in (out, done.run))
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
+
+
+def test_a_search_alone_keeps_the_weights_of_the_short_training(
+    done: FitResult, shapes: Path, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    own = {name: value for name, value in settings.items() if name != "epochs"}
+    result = search(SearchConfig(data=str(shapes), out=str(tmp_path / "run"), **own))
+    assert "after a short training" in result.to_text() and result.value > 0.4
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_without_time_for_it_the_largest_is_taken(shapes: Path, settings: dict[str, Any], tmp_path: Path) -> None:
+    result = fit(FitConfig(data=str(shapes), out=str(tmp_path / "run"), time_s=20.0, **settings))
+    rows = list(Run.open(result.run).records("search.jsonl"))
+    assert [row["arch_id"] for row in rows] == [result.arch_id] and rows[0]["metric"] is None
+    assert "not known" in result.sentence
+
+
+@pytest.mark.parametrize(
+    ("settings", "task", "expected"),
+    [
+        ({}, "classify", "largest"),
+        ({}, "detect", "nsga2"),
+        ({"weights": "package:x"}, "classify", "nsga2"),
+        ({"store": "runs/a"}, "classify", "nsga2"),
+        ({"start": "ghostnet_100"}, "classify", "nsga2"),
+        ({"objective": "macs"}, "classify", "nsga2"),
+        ({"evaluations": 8}, "classify", "nsga2"),
+        ({"search_epochs": 3.0}, "classify", "nsga2"),
+        ({"optimizer": "adamw"}, "classify", "nsga2"),
+        ({"strategy": "largest"}, "detect", "largest"),
+        ({"strategy": "random"}, "classify", "random"),
+    ],
+)
+def test_a_store_is_made_where_something_asks_for_it(settings: dict[str, Any], task: str, expected: str) -> None:
+    assert strategy_of(FitConfig(data="digits", **settings), task) == expected
+
+
+@pytest.mark.parametrize("given", [{"objective": "loss"}, {"objective": "macs"}])
+def test_settings_without_effect_are_refused(given: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="have no effect"):
+        fit(FitConfig(data="digits", out=str(tmp_path / "run"), strategy="largest", **given))
