@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -172,17 +173,25 @@ class Ours:
             "run_off": [finalist.to_dict() for finalist in held],
         }
 
-    def search_largest(self, limit_ms: float) -> dict[str, Any]:
-        """What the plain command does to classify: the largest networks of each kind, each trained for a while."""
+    def search_shortly(self, limit_ms: float, *, by_chance: bool) -> dict[str, Any]:
+        """What the plain command does to classify: the largest networks of each kind, each trained for a while.
+
+        Random search trains as many that are within the limit by chance.
+        """
         latencies, limits = self.latencies(), Limits(latency_ms=limit_ms).tightened()
         space = self.space(limit_ms)
 
         def is_within(arch: Arch) -> bool:
             return not limits.violations(costs_of(arch, latencies))
 
-        wanted = largest_of_kinds(space, is_within, MOST_OF_KINDS)
-        by_hand = [arch for _, arch in hand_made(space, space.largest()) if is_within(arch)]
-        wanted += [arch for arch in by_hand[-1:] if arch not in wanted]
+        if by_chance:
+            rng = random.Random(0)
+            drawn = {arch.id: arch for arch in (space.sample(rng) for _ in range(NUM_SPREAD))}
+            wanted = list(itertools.islice(filter(is_within, drawn.values()), MOST_OF_KINDS + 1))
+        else:
+            wanted = largest_of_kinds(space, is_within, MOST_OF_KINDS)
+            by_hand = [arch for _, arch in hand_made(space, space.largest()) if is_within(arch)]
+            wanted += [arch for arch in by_hand[-1:] if arch not in wanted]
         judge = self.run_off_judge(self.evaluator(Supernet(space)))
         images = int(EPOCHS_SHARE * self.setting.images)
         lr = short_lr(self.setting.optimizer, self.setting.batch_size, 1.0)

@@ -19,16 +19,22 @@ from pays.settings import SETTINGS, TOLERANCE, Setting
 PAGE = Path(__file__).parent.parent / "search_pays.md"
 BEGIN, END = "<!-- results: written by search_pays.py --page -->", "<!-- end of results -->"
 KINDS = {
-    "ours": "**ours**: searched, from inherited weights",
+    "largest": "**ours**: the largest networks, each trained for a while; from fresh weights",
     "taught": "the same, taught besides by ours of the largest limit",
+    "ours": "**ours**: searched, from inherited weights",
     "scratch": "the same network from scratch",
     "width": "hand-made chain of convolutions, width-scaled",
     "random": "random search, same evaluations, inherited",
     "params": "search by parameter count, inherited",
     "macs": "search by MACs, inherited",
 }
+WITHOUT_A_STORE = {  # what is another thing where our own search is without one
+    "ours": "search by shared weights, from inherited ones",
+    "random": "random search, as many short trainings, from fresh weights",
+}
 OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon"}
-SHAPES = {"ours": ("diamond", "blue"), "width": ("square", "green"), "peer": ("circle", "grey")}
+SHAPES = {"width": ("square", "green"), "peer": ("circle", "grey")}
+OWN_SHAPE = ("diamond", "blue")
 Rows = Mapping[str, dict[str, Any]]
 
 
@@ -54,7 +60,7 @@ def write_page(results: Path) -> Path:
     for setting in SETTINGS.values():
         own = f"{setting.name}/"
         rows = {key.removeprefix(own): row for key, row in records.all().items() if key.startswith(own)}
-        if any(key.startswith("ours/") for key in rows):
+        if any(key.startswith(f"{setting.main}/") for key in rows):
             parts.append(section(setting, rows, best_peers(setting, records)))
         parts += [part] if (part := specialise.section(rows)) else []
     digits = {k.removeprefix("digits/"): r for k, r in records.all().items() if k.startswith("digits/")}
@@ -68,7 +74,7 @@ def write_page(results: Path) -> Path:
 def section(setting: Setting, rows: Rows, peers: list[str]) -> str:
     """Everything about one data set."""
     limits = rows["latency"]["limits_ms"]
-    lines = [line for limit in limits for line in lines_at(rows, peers, limit)]
+    lines = [line for limit in limits for line in lines_at(setting, rows, peers, limit)]
     rate = "the rate that the range test finds for each network" if setting.lr == "auto" else f"a rate of {setting.lr}"
     head = (
         f"## {setting.name}, {setting.size} px\n\nBy {OPTIMIZERS[setting.optimizer]} at {rate}. "
@@ -82,7 +88,7 @@ def section(setting: Setting, rows: Rows, peers: list[str]) -> str:
         *map(_row, lines),
     ]
     picture = PAGE.with_name(f"search_pays_{setting.name}.svg")
-    picture.write_text(draw(lines), encoding="utf-8")
+    picture.write_text(draw(lines, setting.main), encoding="utf-8")
     parts = [
         head,
         "\n".join(table),
@@ -93,24 +99,26 @@ def section(setting: Setting, rows: Rows, peers: list[str]) -> str:
     return "\n\n".join([*parts, _screening(rows)])
 
 
-def lines_at(rows: Rows, peers: list[str], limit: float) -> Iterable[Line]:
+def lines_at(setting: Setting, rows: Rows, peers: list[str], limit: float) -> Iterable[Line]:
     """The rows of the table at one limit: our kinds, then every peer trained in full that is fast enough."""
     most = max(rows["latency"]["limits_ms"])
     bench = rows.get("bench", {}).get("latency", {})
     rough = rows.get("latency", {}).get("latency_ms", {})
     store = rows.get("store", {}).get("cpu_s", 0.0)
-    for kind, name in KINDS.items():
+    for kind, name in names_of(setting).items():
         found = seeds_of(rows, f"{kind}/{limit:g}/")
         if not found:
             continue
-        origin = "nsga2" if kind in ("ours", "taught", "scratch") else kind
+        origin = {"ours": "nsga2", "scratch": "nsga2", "taught": "largest"}.get(kind, kind)
         search = rows.get(f"search/{origin}/{limit:g}", {})
         latency = bench.get(f"{origin}/{limit:g}", {"median_ms": search.get("latency_ms"), "p90_ms": None})
         cost = _cpu_s(found)
-        extra = 0.0 if kind == "width" else store + search.get("cpu_s", 0.0)
-        if kind == "taught":  # its teacher was found and trained from the same store
-            extra += rows[f"ours/{most:g}/seed0"]["cpu_s"]
-            extra += rows[f"search/nsga2/{most:g}"]["cpu_s"] if limit < most else 0.0
+        extra = 0.0 if kind == "width" else search.get("cpu_s", 0.0)
+        if kind in ("ours", "params", "macs") or (kind == "random" and setting.main == "ours"):
+            extra += store
+        if kind == "taught":
+            extra += rows[f"largest/{most:g}/seed0"]["cpu_s"]
+            extra += rows[f"search/largest/{most:g}"]["cpu_s"] if limit < most else 0.0
         yield _line(name, kind, limit, found, latency, cost, cost + extra)
     for peer in peers:
         found = seeds_of(rows, f"peer/{peer}/")
@@ -123,6 +131,11 @@ def lines_at(rows: Rows, peers: list[str], limit: float) -> Iterable[Line]:
         yield _line(name, "equal", limit, [equal], {"median_ms": None, "p90_ms": None}, equal["cpu_s"], equal["cpu_s"])
 
 
+def names_of(setting: Setting) -> dict[str, str]:
+    """What the kinds of rows are called."""
+    return KINDS if setting.main == "ours" else {**KINDS, **WITHOUT_A_STORE}
+
+
 def seeds_of(rows: Rows, prefix: str) -> list[dict[str, Any]]:
     """The results of all seeds."""
     return [row for key, row in rows.items() if key.startswith(prefix + "seed")]
@@ -133,14 +146,14 @@ def _cpu_s(found: list[dict[str, Any]]) -> float:
     return mean(row["cpu_s"] for row in found if "cpu_s" in row)
 
 
-def draw(lines: list[Line]) -> str:
-    """Accuracy against latency as SVG."""
-    shown = [line for line in lines if line.latency["median_ms"] and line.kind in ("ours", "width", "peer")]
+def draw(lines: list[Line], main: str) -> str:
+    """Accuracy against latency as SVG; `main` is the kind of ours."""
+    shown = [line for line in lines if line.latency["median_ms"] and line.kind in (main, "width", "peer")]
     x = log_axis([line.latency["median_ms"] for line in shown], 60, 860)
     y = linear_axis([100 * mean(line.tests) for line in shown], 360, 20)
     parts = []
-    for kind in ("peer", "width", "ours"):
-        shape, colour = SHAPES[kind]
+    for kind in ("peer", "width", main):
+        shape, colour = SHAPES.get(kind, OWN_SHAPE)
         own = {
             line.name if kind == "peer" else f"{line.name} {line.limit}": line for line in shown if line.kind == kind
         }
@@ -188,9 +201,9 @@ def _goals(setting: Setting, limits: Sequence[float], rows: Rows, lines: list[Li
     for limit in limits:
         own = {line.kind: line for line in lines if line.limit == limit and line.kind != "peer"}
         peers = [line for line in lines if line.limit == limit and line.kind == "peer"]
-        if "ours" not in own:
+        if setting.main not in own:
             continue
-        ours = 100 * mean(own["ours"].tests)
+        ours = 100 * mean(own[setting.main].tests)
         if peers:
             best = max(peers, key=lambda line: mean(line.tests))
             gain = ours - 100 * mean(best.tests)
@@ -202,11 +215,12 @@ def _goals(setting: Setting, limits: Sequence[float], rows: Rows, lines: list[Li
         if "equal" in own:
             gain = ours - 100 * mean(own["equal"].tests)
             found.append(f"| 2 points above the best peer, equal CPU seconds | {limit:g} ms | {gain:+.1f} |")
-        for kind in ("random", "params", "macs", "width"):
+        names = names_of(setting)
+        for kind in ("random", "params", "macs", "width", *(["ours"] if setting.main != "ours" else [])):
             if kind in own:
                 gain = ours - 100 * mean(own[kind].tests)
-                found.append(f"| above {KINDS[kind].split(',')[0]} | {limit:g} ms | {gain:+.1f} |")
-    return "\n".join([*found, *_ranks(rows), *_costs(limits, rows, lines)])
+                found.append(f"| above {names[kind].split(',')[0]} | {limit:g} ms | {gain:+.1f} |")
+    return "\n".join([*found, *_ranks(rows), *_costs(setting, limits, rows, lines)])
 
 
 def _ranks(rows: Rows) -> Iterable[str]:
@@ -223,15 +237,17 @@ def _ranks(rows: Rows) -> Iterable[str]:
         )
 
 
-def _costs(limits: Sequence[float], rows: Rows, lines: list[Line]) -> Iterable[str]:
-    """What the store and the searches of all limits cost, beside the training of one network; none without a store."""
-    searches = [rows.get(f"search/nsga2/{limit:g}", {}).get("cpu_s", 0.0) for limit in limits]
-    cost = rows.get("store", {}).get("cpu_s", 0.0) + sum(searches)
+def _costs(setting: Setting, limits: Sequence[float], rows: Rows, lines: list[Line]) -> Iterable[str]:
+    """What the store, if there is one, and the searches of all limits cost, beside the training of one network."""
+    has_store = setting.main == "ours"
+    origin, what = ("nsga2", "store and all searches") if has_store else ("largest", "all searches")
+    cost = sum(rows.get(f"search/{origin}/{limit:g}", {}).get("cpu_s", 0.0) for limit in limits)
+    cost += rows.get("store", {}).get("cpu_s", 0.0) if has_store else 0.0
     for line in lines:
-        if line.kind == "ours" and cost:
+        if line.kind == setting.main and cost:
             share = cost / len(limits) + line.cpu_s
             yield (
-                f"| store and all searches at most 3 x the training of the found network | {line.limit:g} ms | "
+                f"| {what} at most 3 x the training of the found network | {line.limit:g} ms | "
                 f"{cost / line.cpu_s:.1f} x ({share:.0f} CPU s with training, where a limit bears its part of them) |"
             )
 

@@ -72,16 +72,17 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
     for limit in limits:
         if job := equal_cost(setting, records, limit):
             yield piece(f"equal/{limit:g}/seed0", lambda j=job: _peer(setting, data, j[0], 0, j[1]))
+    rivals = ORIGINS[2:] if setting.main == "largest" else ORIGINS[1:]  # random search is as ours then, see above
     for limit in limits:
-        for origin in ORIGINS[1:]:
+        for origin in rivals:
             yield piece(f"search/{origin}/{limit:g}", lambda limit=limit, o=origin: ours.search(limit, o))
     for seed in range(min(seeds, 2)):
         for limit in limits:
-            for origin in ORIGINS[1:]:
+            for origin in rivals:
                 if found := records.get(f"{name}/search/{origin}/{limit:g}"):
                     yield piece(f"{origin}/{limit:g}/seed{seed}", lambda f=found, s=seed: _final(ours, f, s))
     for seed in range(1, seeds):
-        for origin, limit in itertools.product(ORIGINS[:2], limits):
+        for origin, limit in itertools.product(ORIGINS[:1] if setting.main == "largest" else ORIGINS[:2], limits):
             key = f"again/{origin}/{limit:g}/seed{seed}"
             yield piece(key, lambda limit=limit, o=origin, s=seed: ours.search(limit, o, s))
     if records.get(f"{name}/store"):
@@ -97,13 +98,15 @@ def _largest(
 ) -> Iterator[Piece]:
     """What the plain command does: a search without a store, and its network from fresh weights, alone or taught."""
     limits = records.all()[f"{setting.name}/latency"]["limits_ms"]
-    for limit in limits:
-        yield piece(f"search/largest/{limit:g}", lambda limit=limit: ours.search_largest(limit))
-    for seed in range(seeds):
-        for limit in limits:
-            if found := records.get(f"{setting.name}/search/largest/{limit:g}"):
-                keep = limit if not seed else None
-                yield piece(f"largest/{limit:g}/seed{seed}", lambda f=found, s=seed, k=keep: _plain(ours, f, s, keep=k))
+    for origin, limit in itertools.product(("largest", "random"), limits):
+        yield piece(
+            f"search/{origin}/{limit:g}",
+            lambda limit=limit, o=origin: ours.search_shortly(limit, by_chance=o == "random"),
+        )
+    for seed, origin, limit in itertools.product(range(seeds), ("largest", "random"), limits):
+        if found := records.get(f"{setting.name}/search/{origin}/{limit:g}"):
+            keep = limit if origin == "largest" and not seed else None
+            yield piece(f"{origin}/{limit:g}/seed{seed}", lambda f=found, s=seed, k=keep: _plain(ours, f, s, keep=k))
     teacher = records.get(f"{setting.name}/search/largest/{max(limits):g}")
     if teacher and records.get(f"{setting.name}/largest/{max(limits):g}/seed0"):
         for limit in limits:

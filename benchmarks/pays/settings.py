@@ -45,9 +45,7 @@ class Setting:
 RESNETS = ("resnet8", "resnet14", "resnet20")  # the best peers of a first comparison, and they span all others
 TOLERANCE = 1.03  # of a latency: what two measurements of one file differ by
 CIFAR10 = Setting("cifar10", "cifar10.zip", 32, RESNETS, 200_000, 360_000, 30_000)
-MUON = replace(
-    CIFAR10, name="cifar10-muon", optimizer="muon", lr="auto", store_images=120_000, main="largest"
-)  # a store of 360,000 images led to the same (docs/LOG.md, 2026-12-01)
+MUON = replace(CIFAR10, name="cifar10-muon", optimizer="muon", lr="auto", store_images=120_000, main="largest")
 SETTINGS = {
     "cifar10": CIFAR10,
     "cifar10-muon": MUON,
