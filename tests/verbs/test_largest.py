@@ -97,6 +97,18 @@ def test_a_search_alone_keeps_the_weights_of_the_short_training(
     assert (tmp_path / "run" / "weights.safetensors").exists()
 
 
+def test_the_training_goes_on_from_the_short_one_under_a_time_limit_too(
+    shapes: Path, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ghostfit.verbs.largest.LEAST_TIME_S", 10.0)
+    own = {name: value for name, value in settings.items() if name != "epochs"}
+    result = fit(FitConfig(data=str(shapes), out=str(tmp_path / "run"), time_s=30.0, **own))
+    run = Run.open(result.run)
+    rows = list(run.records("search.jsonl"))
+    assert len(rows) > 1 and all(row["metric"] is not None for row in rows)
+    assert run.file("checkpoints", f"short-{result.arch_id}.safetensors").exists() and result.value > 0.5
+
+
 def test_without_time_for_it_the_largest_is_taken(shapes: Path, settings: dict[str, Any], tmp_path: Path) -> None:
     result = fit(FitConfig(data=str(shapes), out=str(tmp_path / "run"), time_s=20.0, **settings))
     rows = list(Run.open(result.run).records("search.jsonl"))

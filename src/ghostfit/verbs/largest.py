@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghostfit.arch import Arch
 from ghostfit.event import Event
 from ghostfit.verbs.compare import hand_made
-from ghostfit.verbs.runoff import TIME_SHARE, train_shortly
+from ghostfit.verbs.runoff import LEAST_TIME_S, TIME_SHARE, train_shortly
 
 if TYPE_CHECKING:
     from ghostfit.nn.build import Network
@@ -17,15 +18,14 @@ if TYPE_CHECKING:
 
 ORIGIN = "largest"
 MOST_OF_KINDS = 4  # with one scaled by hand as many as the finalists of a run-off
-LEAST_S = 4.0  # for each: in less a network sees too little to be told from others
 TIMING_SHARE = 0.1  # of the time that is left, for latencies
 
 
 def take_largest(hunt: Hunt) -> tuple[Evaluation, list[Evaluation]]:
     """Phase ``search``: the network to train in full, and all that were trained for a while.
 
-    Where there is no time for that, or a stop is asked for, it is the first: of the largest input the network of most
-    multiply-adds.
+    In short runs, as for a run-off, and where a stop is asked for, it is the first: of the largest input the network of
+    most multiply-adds.
     """
     from ghostfit.search.study import RECORDS, Evaluation, best
 
@@ -37,7 +37,7 @@ def take_largest(hunt: Hunt) -> tuple[Evaluation, list[Evaluation]]:
         wanted = _proposed(hunt)
         total_s = clock.phase_s("search", TIME_SHARE)
         seconds = None if total_s is None else total_s / len(wanted)
-        has_time = len(wanted) > 1 and (seconds is None or seconds >= LEAST_S)
+        has_time = len(wanted) > 1 and (hunt.config.time_s or LEAST_TIME_S) >= LEAST_TIME_S
         known = {evaluation.arch.id for evaluation in evaluations}
         for number, (origin, arch) in enumerate(wanted if has_time else wanted[:1]):
             if arch.id in known:
@@ -58,13 +58,11 @@ def take_largest(hunt: Hunt) -> tuple[Evaluation, list[Evaluation]]:
 
 def short_network(hunt: Hunt, arch: Arch) -> Network:
     """`arch` as its short training left it; with fresh weights where it had none."""
-    from ghostfit.search.study import RECORDS
+    from ghostfit.nn.pretrained import load_pretrained
 
-    rows = hunt.run.records(RECORDS)
-    network = hunt.fresh(arch)
-    if any(row["arch_id"] == arch.id and row["metric"] is not None for row in rows):
-        train_shortly(hunt, network, None, 1.0)  # done already: its weights are read
-    return network
+    path = _kept(hunt, arch)
+    network = load_pretrained(arch, path) if path.exists() else hunt.fresh(arch)
+    return network.to(hunt.device)
 
 
 def _proposed(hunt: Hunt) -> list[tuple[str, Arch]]:
@@ -84,8 +82,18 @@ def _proposed(hunt: Hunt) -> list[tuple[str, Arch]]:
 
 
 def _scored(hunt: Hunt, arch: Arch, seconds: float | None) -> Score | None:
+    """The score after a short training, whose weights are kept; None when that was stopped."""
+    from ghostfit.nn.pretrained import save_weights
+
     network = train_shortly(hunt, hunt.fresh(arch), seconds, 1.0)
-    return None if network is None else hunt.run_off_judge.score_network(network)
+    if network is None:
+        return None
+    save_weights(network, _kept(hunt, arch))
+    return hunt.run_off_judge.score_network(network)
+
+
+def _kept(hunt: Hunt, arch: Arch) -> Path:
+    return hunt.run.file("checkpoints", f"short-{arch.id}.safetensors")
 
 
 def _evaluation(hunt: Hunt, number: int, origin: str, arch: Arch, score: Score | None) -> Evaluation:
