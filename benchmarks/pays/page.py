@@ -142,8 +142,12 @@ def seeds_of(rows: Rows, prefix: str) -> list[dict[str, Any]]:
 
 
 def _cpu_s(found: list[dict[str, Any]]) -> float:
-    """Mean over the seeds that this machine trained: an accuracy can be carried from one to another, seconds can't."""
-    return mean(row["cpu_s"] for row in found if "cpu_s" in row)
+    """Mean over the seeds that this machine trained: an accuracy can be carried from one to another, seconds can't.
+
+    0 where it trained none.
+    """
+    told = [row["cpu_s"] for row in found if "cpu_s" in row]
+    return mean(told) if told else 0.0
 
 
 def draw(lines: list[Line], main: str) -> str:
@@ -189,9 +193,10 @@ def _row(line: Line) -> str:
     median, p90 = (f"{value:.3f}" if value else "" for value in (line.latency["median_ms"], line.latency["p90_ms"]))
     macs = f"{line.macs / 1e6:.1f} M" if line.macs else ""
     params = f"{line.params / 1e3:.0f} k" if line.params else ""
+    seconds = [f"{value:.0f}" if value else "" for value in (line.cpu_s, line.total_s)]
     return (
         f"| {line.limit:g} ms | {line.name} | {100 * mean(line.tests):.1f}{spread} | {seeds} | {median} / {p90} | "
-        f"{params} | {macs} | {line.cpu_s:.0f} | {line.total_s:.0f} |"
+        f"{params} | {macs} | {seconds[0]} | {seconds[1]} |"
     )
 
 

@@ -39,6 +39,7 @@ LEAST_SEARCH_IMAGES = 200  # below it the validation images help out: 22 images 
 MOST_SEARCH_BYTES = 400_000_000  # that they may take, decoded and normalised
 NUM_EVIDENCE = {"sandwich": 16, "single": 32}  # networks scored at each shrinking: there are two, or one
 LARGEST = "largest"
+# Settings that ask for a store, or that only one has been tried with: by AdamW it is worth eight points (docs/LOG.md).
 OF_A_STORE = ("store", "weights", "start", "objective", "evaluations", "search_epochs", "optimizer")
 SHORT_RUN_S = 600.0  # below it latencies are measured for a shorter time each
 
@@ -326,8 +327,7 @@ class Hunt:
         )
 
     def network(self, arch: Arch) -> Network:
-        """The network with the weights that the search has for it: inherited, with recalibrated batch norm, or shortly
-        trained."""
+        """The network as the search leaves it: with inherited weights and recalibrated batch norm, or shortly trained."""
         if self.strategy == LARGEST:
             from ghostfit.verbs.largest import short_network
 

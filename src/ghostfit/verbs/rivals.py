@@ -109,7 +109,8 @@ def width_scaled(arch: Arch, latency_ms: float, latency_of: Callable[[Arch], flo
 
 def _origin(hunt: Hunt) -> str:
     weights = "from the same published weights" if hunt.outset.network is not None else "from scratch"
-    return f"after those of the shared weights; rivals {weights}"
+    before = "its short training" if hunt.strategy == "largest" else "the shared weights"
+    return f"after those of {before}; rivals {weights}"
 
 
 def train_rival(hunt: Hunt, name: str, arch: Arch, config: TrainConfig) -> tuple[Network, Material]:
