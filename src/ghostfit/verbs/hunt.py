@@ -327,7 +327,7 @@ class Hunt:
         )
 
     def network(self, arch: Arch) -> Network:
-        """The network as the search leaves it: with inherited weights and recalibrated batch norm, or shortly trained."""
+        """The network as the search leaves it: shortly trained, or with inherited weights and norms of its own."""
         if self.strategy == LARGEST:
             from ghostfit.verbs.largest import short_network
 
