@@ -104,8 +104,8 @@ class Hunt:
         rest: list[dict[str, Any]] = []
         if held := hold_run_off(self, evaluations):
             found = held[0].evaluation
-            compared, rest = rows_of_run_off(held, self.config.strategy)
-        inherited = rows_of(found, evaluations, self.config.strategy)
+            compared, rest = rows_of_run_off(held, self.strategy)
+        inherited = rows_of(found, evaluations, self.strategy)
         rows, name = [*compared, *rest, *inherited], kind_of(self.material.task).metric_name
         if len(compared) > 1:
             sentence = sentence_of(compared, self.limits, SHORTLY, name)
@@ -281,22 +281,22 @@ class Hunt:
         began, seconds = self.clock.elapsed_s, self.clock.share_s(share)
         by_hand = hand_made(full, self.outset.start)
         if not is_done:
-            self.on_event(Event("search", "start", f"{config.strategy} over {len(space.open_genes())} genes"))
+            self.on_event(Event("search", "start", f"{self.strategy} over {len(space.open_genes())} genes"))
             seen = {evaluation.arch.id for evaluation in study.evaluations()}
             for origin, arch in by_hand:
                 if arch.id not in seen:
                     study.evaluate(arch, origin)
-            num_climbed = num_steps(config.evaluations, study) if config.strategy != "random" else 0
+            num_climbed = num_steps(config.evaluations, study) if self.strategy != "random" else 0
             half = None if seconds is None else seconds / 2  # the other is for random search
             is_half = self._over(half)
             is_over = self._over((1 - SHARE) * half) if half is not None and num_climbed else is_half
             first = [*(arch for _, arch in by_hand if arch in space), *self._promising(space, is_over)]
             num_bred = config.evaluations - num_climbed
-            self._take(study.search(space, config.strategy, num_bred, first=first, is_over=is_over))
-            num = self._count(study, config.strategy)
+            self._take(study.search(space, self.strategy, num_bred, first=first, is_over=is_over))
+            num = self._count(study, self.strategy)
             self._take(climb(study, space, num_climbed, is_over=is_half), num)
             num += self._count(study, ORIGIN)
-            if config.strategy != "random" and num:
+            if self.strategy != "random" and num:
                 rest = None if seconds is None else max(1.0, began + seconds - self.clock.elapsed_s)
                 self._take(study.search(full, "random", num, is_over=self._over(rest)), num, 2 * num)
         evaluations = study.evaluations()
@@ -416,7 +416,7 @@ class Hunt:
     def _take(self, evaluations: Iterator[Evaluation], before: int = 0, total: int | None = None) -> None:
         """Run a study and tell of it, after `before` networks of others; `total` is of all, as far as it is known."""
         num, highest = 0, 0.0
-        total = total or self.config.evaluations * (1 if self.config.strategy == "random" else 2)
+        total = total or self.config.evaluations * (1 if self.strategy == "random" else 2)
         for evaluation in evaluations:
             if evaluation.score is not None:
                 num += 1
