@@ -102,7 +102,7 @@ def test_the_training_goes_on_from_the_short_one_under_a_time_limit_too(
 ) -> None:
     monkeypatch.setattr("ghostfit.verbs.largest.LEAST_TIME_S", 10.0)
     own = {name: value for name, value in settings.items() if name != "epochs"}
-    result = fit(FitConfig(data=str(shapes), out=str(tmp_path / "run"), time_s=30.0, **own))
+    result = fit(FitConfig(data=str(shapes), out=str(tmp_path / "run"), time_s=18.0, **own))
     run = Run.open(result.run)
     rows = list(run.records("search.jsonl"))
     assert len(rows) > 1 and all(row["metric"] is not None for row in rows)
@@ -110,7 +110,7 @@ def test_the_training_goes_on_from_the_short_one_under_a_time_limit_too(
 
 
 def test_without_time_for_it_the_largest_is_taken(shapes: Path, settings: dict[str, Any], tmp_path: Path) -> None:
-    result = fit(FitConfig(data=str(shapes), out=str(tmp_path / "run"), time_s=20.0, **settings))
+    result = fit(FitConfig(data=str(shapes), out=str(tmp_path / "run"), time_s=12.0, **settings))
     rows = list(Run.open(result.run).records("search.jsonl"))
     assert [row["arch_id"] for row in rows] == [result.arch_id] and rows[0]["metric"] is None
     assert "not known" in result.sentence
