@@ -30,7 +30,7 @@ from ghostfit.search.limits import Limits
 from ghostfit.search.runoff import Finalist, finalists, run_off
 from ghostfit.search.shrink import Shrinker, balanced_sample
 from ghostfit.search.strategies import POPULATION
-from ghostfit.search.study import Study, best
+from ghostfit.search.study import Evaluation, Study, best
 from ghostfit.search.supernet import Sandwich
 from ghostfit.space import Space
 from ghostfit.train.distill import AdaptedInput, freeze
@@ -38,7 +38,7 @@ from ghostfit.train.fit import fit
 from ghostfit.train.tasks.classify import Classify
 from ghostfit.verbs.compare import hand_made
 from ghostfit.verbs.hunt import MOST_RUN_OFF_IMAGES, save_store
-from ghostfit.verbs.largest import MOST_OF_KINDS
+from ghostfit.verbs.largest import LARGEST, MOST_OF_KINDS
 from ghostfit.verbs.latencies import latency_store
 from ghostfit.verbs.outset import make_outset
 from ghostfit.verbs.runoff import EPOCHS_SHARE, short_lr
@@ -195,15 +195,26 @@ class Ours:
         judge = self.run_off_judge(self.evaluator(Supernet(space)))
         images = int(EPOCHS_SHARE * self.setting.images)
         lr = short_lr(self.setting.optimizer, self.setting.batch_size, 1.0)
-        tried = []
+        tried: list[Evaluation] = []
         for arch in wanted:
             network = self.train_fresh(arch, seed=0, images=images, names=("train",), lr=lr)
-            score, costs = judge.score_network(network), costs_of(arch, latencies)
-            tried.append({"arch": arch.to_dict(), **asdict(score), "latency_ms": costs.latency_ms, "macs": costs.macs})
-        least = max(row["metric"] - row["standard_error"] for row in tried)
-        found = max((row for row in tried if row["metric"] >= least), key=lambda row: row["macs"])
-        short = [{name: value for name, value in row.items() if name != "arch"} for row in tried]
-        return {"arch": found["arch"], "latency_ms": found["latency_ms"], "tried": short}
+            score = judge.score_network(network)
+            tried.append(
+                Evaluation(
+                    number=len(tried),
+                    origin="random" if by_chance else LARGEST,
+                    arch=arch,
+                    costs=costs_of(arch, latencies),
+                    score=score,
+                    quality=score.metric,
+                    is_feasible=True,
+                    seconds=0.0,
+                )
+            )
+        found = best(tried)
+        assert found is not None, f"nothing within {limit_ms} ms"
+        rows = [{**asdict(e.score), "latency_ms": e.costs.latency_ms, "macs": e.costs.macs} for e in tried if e.score]
+        return {"arch": found.arch.to_dict(), "latency_ms": found.costs.latency_ms, "tried": rows}
 
     def run_off_judge(self, evaluator: Evaluator) -> Evaluator:
         """The judge on more images."""

@@ -130,11 +130,8 @@ def equal_cost(setting: Setting, records: Records, limit: float) -> tuple[str, i
     """The best peer at a limit, and the images that it can see in the CPU time of our search and training."""
     rows, name = records.all(), setting.name
     ours = rows.get(f"{name}/{setting.main}/{limit:g}/seed0")
-    if setting.main == "largest":
-        store: dict[str, Any] | None = {"cpu_s": 0.0}
-        search = rows.get(f"{name}/search/largest/{limit:g}")
-    else:
-        store, search = rows.get(f"{name}/store"), rows.get(f"{name}/search/nsga2/{limit:g}")
+    origin, store = ("largest", {"cpu_s": 0.0}) if setting.main == "largest" else ("nsga2", rows.get(f"{name}/store"))
+    search = rows.get(f"{name}/search/{origin}/{limit:g}")
     latency = rows.get(f"{name}/latency", NOTHING)["latency_ms"]
     trained = {
         key.split("/")[2]: row for key, row in rows.items() if key.startswith(f"{name}/peer/") and key.endswith("seed0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from ghostfit.arch import Arch
@@ -50,7 +52,5 @@ def test_a_space_too_large_to_be_listed_gives_networks_within_that_are_the_same_
 
 
 def _points() -> list[dict[str, int]]:
-    import itertools
-
     genes = SPACE.open_genes()
     return [dict(zip(genes, values, strict=True)) for values in itertools.product(*map(SPACE.choices, genes))]

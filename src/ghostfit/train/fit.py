@@ -64,8 +64,8 @@ def fit(
     Without `task` it is that of the network's architecture, made from `config`, `teacher` (a network that gives raw
     outputs on the same input) and `class_weights` (num_classes,). Without `val` nothing is validated and the average is
     kept. The range test of the learning rate is made on `probe`, where that is given: weights that know the images
-    already ask for the rate of a fine-tuning. `lr_share` of the rate that it finds, or
-    of the usual one, is taken.
+    already ask for the rate of a fine-tuning. `lr_share` of the rate that it finds, or of the usual one, is
+    taken.
 
     When `stop` says True, training ends after the step with the best weights so far, and can be resumed later. A phase
     that is finished already loads its weights and yields nothing. The network's device is the one that is used; the

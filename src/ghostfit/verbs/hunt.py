@@ -16,6 +16,7 @@ from ghostfit.space import Space
 from ghostfit.verbs.clock import Clock
 from ghostfit.verbs.compare import SHORTLY, hand_made, rows_of, rows_of_run_off, sentence_of
 from ghostfit.verbs.kinds import kind_of
+from ghostfit.verbs.largest import LARGEST, short_network, take_largest
 from ghostfit.verbs.material import LEARNT, Material
 from ghostfit.verbs.reuse import take_over
 from ghostfit.verbs.runoff import hold_run_off
@@ -38,7 +39,6 @@ MOST_RUN_OFF_IMAGES = 8000  # 0.5 points; few networks are scored
 LEAST_SEARCH_IMAGES = 200  # below it the validation images help out: 22 images tell mAP 50-95 to 3 points only
 MOST_SEARCH_BYTES = 400_000_000  # that they may take, decoded and normalised
 NUM_EVIDENCE = {"sandwich": 16, "single": 32}  # networks scored at each shrinking: there are two, or one
-LARGEST = "largest"
 # Settings that ask for a store, or that only one has been tried with: by AdamW it is worth eight points (docs/LOG.md).
 OF_A_STORE = ("store", "weights", "start", "objective", "evaluations", "search_epochs", "optimizer")
 SHORT_RUN_S = 600.0  # below it latencies are measured for a shorter time each
@@ -115,8 +115,6 @@ class Hunt:
         return found, sentence
 
     def _take_largest(self) -> tuple[Evaluation, str]:
-        from ghostfit.verbs.largest import take_largest
-
         found, evaluations = take_largest(self)
         rows = rows_of(found, evaluations, self.strategy, SHORTLY)
         sentence = sentence_of(rows, self.limits, SHORTLY, kind_of(self.material.task).metric_name)
@@ -166,15 +164,11 @@ class Hunt:
 
         from ghostfit.nn.importance import sort_channels
         from ghostfit.nn.sharing import Supernet
-        from ghostfit.nn.whiten import whiten_stem
 
         torch.manual_seed(self.config.seed)
         space = self.space
         if self.outset.network is None or self.run.is_done("supernet"):  # whose weights are read then
-            supernet = Supernet(space)
-            if not self.run.is_done("supernet"):
-                whiten_stem(supernet, self.material.for_stem())
-            return supernet.to(self.device)
+            return Supernet(space).to(self.device)
         whole = Supernet(self.outset.space)  # the limits may have closed choices that the published network has
         whole.put(sort_channels(self.outset.network))
         supernet = Supernet(space)
@@ -219,6 +213,7 @@ class Hunt:
         """Phase ``supernet``: shared weights for every network of a space that shrinks; kept, and loaded when done."""
         from safetensors.torch import load_file
 
+        from ghostfit.nn.whiten import whiten_stem
         from ghostfit.search.shrink import Shrinker
         from ghostfit.search.supernet import Sandwich, learner_of
         from ghostfit.train.fit import fit
@@ -230,6 +225,8 @@ class Hunt:
             self.supernet.eval()
             return
         self.on_event(Event("supernet", "start", "training shared weights"))
+        if self.outset.network is None:
+            whiten_stem(self.supernet, self.material.for_stem())
         began = clock.elapsed_s
         batches = self.material.training(
             ["train"], batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=config.seed
@@ -329,8 +326,6 @@ class Hunt:
     def network(self, arch: Arch) -> Network:
         """The network as the search leaves it: shortly trained, or with inherited weights and norms of its own."""
         if self.strategy == LARGEST:
-            from ghostfit.verbs.largest import short_network
-
             return short_network(self, arch)
         return self.evaluator.network(arch)
 

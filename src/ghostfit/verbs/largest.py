@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ghostfit.search.study import Evaluation
     from ghostfit.verbs.hunt import Hunt
 
-ORIGIN = "largest"
+LARGEST = "largest"  # the strategy, and the origin of what it proposes
 MOST_OF_KINDS = 4  # with one scaled by hand as many as the finalists of a run-off
 TIMING_SHARE = 0.1  # of the time that is left, for latencies
 
@@ -42,10 +43,11 @@ def take_largest(hunt: Hunt) -> tuple[Evaluation, list[Evaluation]]:
         for number, (origin, arch) in enumerate(wanted if has_time else wanted[:1]):
             if arch.id in known:
                 continue
+            start = time.perf_counter()
             score = _scored(hunt, arch, seconds) if has_time else None
             if score is None and evaluations:
                 break  # stopped
-            evaluations.append(_evaluation(hunt, number, origin, arch, score))
+            evaluations.append(_evaluation(hunt, number, origin, arch, score, time.perf_counter() - start))
             run.append(RECORDS, evaluations[-1].to_dict())
             told = "not trained" if score is None else f"{100 * score.metric:.1f} % after a short training"
             hunt.on_event(Event("search", "progress", f"{arch.id}: {told}", number + 1, len(wanted)))
@@ -75,7 +77,7 @@ def _proposed(hunt: Hunt) -> list[tuple[str, Arch]]:
         return not hunt.aim.violations(hunt.costs(arch))
 
     is_over = hunt.clock.deadline(hunt.clock.share_s(TIMING_SHARE))
-    found = [(ORIGIN, arch) for arch in largest_of_kinds(space, is_within, MOST_OF_KINDS, seed=seed, is_over=is_over)]
+    found = [(LARGEST, arch) for arch in largest_of_kinds(space, is_within, MOST_OF_KINDS, seed=seed, is_over=is_over)]
     by_hand = [pair for pair in reversed(hand_made(space, hunt.outset.start)) if is_within(pair[1])]
     new = [pair for pair in by_hand[:1] if pair[1].id not in {arch.id for _, arch in found}]
     return [*found, *new] or [("fallback", hunt.fallback(space))]
@@ -96,7 +98,7 @@ def _kept(hunt: Hunt, arch: Arch) -> Path:
     return hunt.run.file("checkpoints", f"short-{arch.id}.safetensors")
 
 
-def _evaluation(hunt: Hunt, number: int, origin: str, arch: Arch, score: Score | None) -> Evaluation:
+def _evaluation(hunt: Hunt, number: int, origin: str, arch: Arch, score: Score | None, seconds: float) -> Evaluation:
     from ghostfit.search.study import Evaluation
 
     costs = hunt.costs(arch)
@@ -108,5 +110,5 @@ def _evaluation(hunt: Hunt, number: int, origin: str, arch: Arch, score: Score |
         score=score,
         quality=None if score is None else score.metric,
         is_feasible=not hunt.limits.violations(costs),
-        seconds=0.0,
+        seconds=round(seconds, 3),
     )

@@ -21,6 +21,7 @@ from ghostfit.train.config import TrainConfig
 from ghostfit.verbs.clock import ending_s
 from ghostfit.verbs.compare import sentence_of
 from ghostfit.verbs.kinds import kind_of
+from ghostfit.verbs.largest import LARGEST
 from ghostfit.verbs.material import LEARNT
 from ghostfit.verbs.outset import named_arch
 from ghostfit.verbs.training import forward, judge, running_form, training_form
@@ -109,7 +110,7 @@ def width_scaled(arch: Arch, latency_ms: float, latency_of: Callable[[Arch], flo
 
 def _origin(hunt: Hunt) -> str:
     weights = "from the same published weights" if hunt.outset.network is not None else "from scratch"
-    before = "its short training" if hunt.strategy == "largest" else "the shared weights"
+    before = "its short training" if hunt.strategy == LARGEST else "the shared weights"
     return f"after those of {before}; rivals {weights}"
 
 

@@ -58,10 +58,7 @@ def hold_run_off(hunt: Hunt, evaluations: list[Evaluation]) -> list[Finalist]:
 
 
 def train_shortly(hunt: Hunt, network: Network, seconds: float | None, rate_share: float) -> Network | None:
-    """`network` after a short training on the training split, at a share of the usual rate; None when it was stopped.
-
-    Done once for each architecture of a run: another call gives the weights that were kept.
-    """
+    """`network` after a short training on the training split at a share of the usual rate; None when it was stopped."""
     from ghostfit.train.fit import fit
 
     config, clock, phase = hunt.config, hunt.clock, f"runoff:{network.arch.id}"

@@ -12,8 +12,9 @@ from ghostfit.config import argument, option, settle
 from ghostfit.event import OnEvent, ignore
 from ghostfit.search.limits import Costs, Limits
 from ghostfit.verbs.clock import Clock, interruptible
-from ghostfit.verbs.hunt import LARGEST, Hunt
+from ghostfit.verbs.hunt import Hunt
 from ghostfit.verbs.kinds import kind_of
+from ghostfit.verbs.largest import LARGEST
 from ghostfit.verbs.material import material_of
 from ghostfit.verbs.outset import check_input
 from ghostfit.verbs.reuse import like_store
