@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from ghostfit.nn.sharing import Supernet
 from ghostfit.nn.whiten import whiten_stem
 from ghostfit.run import Run
 from ghostfit.search.climb import climb, num_steps
-from ghostfit.search.evaluate import Evaluator, costs_of
+from ghostfit.search.evaluate import Evaluator, Score, costs_of
 from ghostfit.search.foresight import promising
-from ghostfit.search.largest import largest_of_kinds
+from ghostfit.search.largest import in_turn, largest_of_kinds
 from ghostfit.search.limits import Limits
 from ghostfit.search.runoff import Finalist, finalists, run_off
 from ghostfit.search.shrink import Shrinker, balanced_sample
@@ -38,7 +38,7 @@ from ghostfit.train.fit import fit
 from ghostfit.train.tasks.classify import Classify
 from ghostfit.verbs.compare import hand_made
 from ghostfit.verbs.hunt import MOST_RUN_OFF_IMAGES, save_store
-from ghostfit.verbs.largest import LARGEST, MOST_OF_KINDS
+from ghostfit.verbs.largest import LARGEST, MOST_OF_KINDS, SMALL_EPOCHS_SHARE, is_enough, scaled_down, taken
 from ghostfit.verbs.latencies import latency_store
 from ghostfit.verbs.outset import make_outset
 from ghostfit.verbs.runoff import EPOCHS_SHARE, short_lr
@@ -184,35 +184,43 @@ class Ours:
         def is_within(arch: Arch) -> bool:
             return not limits.violations(costs_of(arch, latencies))
 
+        tried: list[Evaluation] = []
+        judge = self.run_off_judge(self.evaluator(Supernet(space)))
+        lr = short_lr(self.setting.optimizer, self.setting.batch_size, 1.0)
+
+        def score(arch: Arch, share: float) -> Score:
+            images = int(share * self.setting.images)
+            return judge.score_network(self.train_fresh(arch, seed=0, images=images, names=("train",), lr=lr))
+
+        wanted: Iterable[Arch]
         if by_chance:
             rng = random.Random(0)
             drawn = {arch.id: arch for arch in (space.sample(rng) for _ in range(NUM_SPREAD))}
-            wanted = list(itertools.islice(filter(is_within, drawn.values()), MOST_OF_KINDS + 1))
+            wanted = itertools.islice(filter(is_within, drawn.values()), MOST_OF_KINDS + 1)
         else:
-            wanted = largest_of_kinds(space, is_within, MOST_OF_KINDS)
+            kinds = largest_of_kinds(space, is_within)
+            small = scaled_down(kinds[0][0], lambda arch: costs_of(arch, latencies).latency_ms)
+            assert small is None or not is_enough(score(small, SMALL_EPOCHS_SHARE)), "a small network is enough here"
             by_hand = [arch for _, arch in hand_made(space, space.largest()) if is_within(arch)]
-            wanted += [arch for arch in by_hand[-1:] if arch not in wanted]
-        judge = self.run_off_judge(self.evaluator(Supernet(space)))
-        images = int(EPOCHS_SHARE * self.setting.images)
-        lr = short_lr(self.setting.optimizer, self.setting.batch_size, 1.0)
-        tried: list[Evaluation] = []
+            turns = in_turn(kinds, MOST_OF_KINDS, lambda: taken(tried).arch.size_hw)
+            wanted = itertools.chain(turns, by_hand[-1:])
         for arch in wanted:
-            network = self.train_fresh(arch, seed=0, images=images, names=("train",), lr=lr)
-            score = judge.score_network(network)
+            if arch.id in {evaluation.arch.id for evaluation in tried}:
+                continue
+            result = score(arch, EPOCHS_SHARE)
             tried.append(
                 Evaluation(
                     number=len(tried),
                     origin="random" if by_chance else LARGEST,
                     arch=arch,
                     costs=costs_of(arch, latencies),
-                    score=score,
-                    quality=score.metric,
+                    score=result,
+                    quality=result.metric,
                     is_feasible=True,
                     seconds=0.0,
                 )
             )
-        found = best(tried)
-        assert found is not None, f"nothing within {limit_ms} ms"
+        found = taken(tried)
         rows = [{**asdict(e.score), "latency_ms": e.costs.latency_ms, "macs": e.costs.macs} for e in tried if e.score]
         return {"arch": found.arch.to_dict(), "latency_ms": found.costs.latency_ms, "tried": rows}
 

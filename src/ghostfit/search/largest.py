@@ -1,8 +1,8 @@
 """The largest network of each kind within the limits: what is chosen from where each can be trained for a while.
 
-Of dense networks at one latency, those of most multiply-adds learn most, and among them kinds differ: input sizes and
-numbers of blocks. Where a network learns fast there is no need of shared weights to tell them apart (measured,
-docs/LOG.md, 2026-12-01).
+Of dense networks at one latency, those of most multiply-adds learn most, among these the balanced ones, and kinds
+differ: input sizes and numbers of blocks. Where a network learns fast there is no need of shared weights to tell them
+apart (measured, docs/LOG.md, 2026-12-01).
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from ghostfit.arch import Arch
 from ghostfit.counting import count
 from ghostfit.space import Point, Space
 
 MOST_KINDS = 16  # that are looked at, each with some eight measured latencies
+NEARLY = 0.9  # of the most multiply-adds
+MOST_TRIED = 4  # balanced networks of a kind: those that are dearer than multiply-adds tell are passed over
 MOST_POINTS = 500  # of a kind, the rest is left out by chance
 KINDS = ("size", "depth")  # genes, by the last part of their names
 
@@ -24,30 +26,47 @@ KINDS = ("size", "depth")  # genes, by the last part of their names
 def largest_of_kinds(
     space: Space,
     is_within: Callable[[Arch], bool],
-    num: int,
     *,
     seed: int = 0,
     is_over: Callable[[], bool] = lambda: False,
-) -> list[Arch]:
-    """For `num` kinds at most, the network of most multiply-adds that `is_within` accepts; input sizes in turn.
+) -> list[list[Arch]]:
+    """For each input size, the largest first, a network of each kind that `is_within` accepts, the largest first.
 
-    A kind is an input size with a depth of each stage. Costs are taken to grow as multiply-adds do. Empty where nothing
-    is within.
+    A kind is an input size with a depth of each stage. Costs are taken to grow as multiply-adds do: the network is the
+    most balanced (`balance`) of those of nearly as many as any that is within has. Empty where nothing is within.
     """
     rng = random.Random(seed)
-    found: list[Arch] = []
+    found: dict[tuple[int, int], list[Arch]] = {}
     for kind in _kinds(space, rng):
         if found and is_over():
             break
         ordered = sorted(_points(space, kind, rng), key=lambda arch: count(arch).macs)
         if (arch := _last(ordered, is_within)) is not None:
-            found.append(arch)
-    by_size: dict[tuple[int, int], list[Arch]] = {}
-    for arch in sorted(found, key=lambda arch: -count(arch).macs):
-        by_size.setdefault(arch.size_hw, []).append(arch)
-    sizes = [by_size[size] for size in sorted(by_size, reverse=True)]
-    turns = itertools.chain.from_iterable(itertools.zip_longest(*sizes))
-    return [arch for arch in turns if arch is not None][:num]
+            arch = _balanced(ordered[: ordered.index(arch) + 1], is_within)
+            found.setdefault(arch.size_hw, []).append(arch)
+    return [sorted(found[size], key=lambda arch: -count(arch).macs) for size in sorted(found, reverse=True)]
+
+
+def in_turn(kinds: Sequence[Sequence[Arch]], most: int, best_size: Callable[[], tuple[int, int]]) -> Iterator[Arch]:
+    """Of the networks of `largest_of_kinds` one of each input size, then those of the size that is best by then.
+
+    `best_size` is asked when the first have been taken. At most `most` networks.
+    """
+    yield from (archs[0] for archs in kinds[:most])
+    left = most - len(kinds)
+    if left > 0 and kinds:
+        size = best_size()
+        yield from next(archs for archs in kinds if archs[0].size_hw == size)[1 : 1 + left]
+
+
+def balance(arch: Arch) -> float:
+    """Sum of the logarithms of all layers' widths: of networks of one depth and cost, highest for an even one.
+
+    It is what a network's entropy depends on (DeepMAD, arXiv 2303.02165, section 4); under a limit of cost the widths
+    that it favours double where the map is halved.
+    """
+    widths = [arch.stem.out, *(stage.out for stage in arch.stages for _ in stage.blocks)]
+    return sum(map(math.log, widths))
 
 
 def _kinds(space: Space, rng: random.Random) -> list[Point]:
@@ -73,6 +92,13 @@ def _some(choices: list[tuple[int, ...]], most: int, rng: random.Random) -> Iter
     yield tuple(values[-1] for values in choices)
     for _ in range(most - 2):
         yield tuple(rng.choice(values) for values in choices)
+
+
+def _balanced(ordered: list[Arch], is_within: Callable[[Arch], bool]) -> Arch:
+    """The most balanced network that is within, of those of nearly the multiply-adds of the last, which is within."""
+    least = NEARLY * count(ordered[-1]).macs
+    near = sorted((arch for arch in ordered if count(arch).macs >= least), key=balance, reverse=True)
+    return next(filter(is_within, near[:MOST_TRIED]), ordered[-1])
 
 
 def _last(ordered: list[Arch], is_within: Callable[[Arch], bool]) -> Arch | None:

@@ -16,7 +16,7 @@ from ghostfit.space import Space
 from ghostfit.verbs.clock import Clock
 from ghostfit.verbs.compare import SHORTLY, hand_made, rows_of, rows_of_run_off, sentence_of
 from ghostfit.verbs.kinds import kind_of
-from ghostfit.verbs.largest import LARGEST, short_network, take_largest
+from ghostfit.verbs.largest import LARGEST, sentence_of_small, short_network, take_largest
 from ghostfit.verbs.material import LEARNT, Material
 from ghostfit.verbs.reuse import take_over
 from ghostfit.verbs.runoff import hold_run_off
@@ -117,7 +117,8 @@ class Hunt:
     def _take_largest(self) -> tuple[Evaluation, str]:
         found, evaluations = take_largest(self)
         rows = rows_of(found, evaluations, self.strategy, SHORTLY)
-        sentence = sentence_of(rows, self.limits, SHORTLY, kind_of(self.material.task).metric_name)
+        name = kind_of(self.material.task).metric_name
+        sentence = sentence_of_small(found) or sentence_of(rows, self.limits, SHORTLY, name)
         self._keep_found(found, sentence, rows)
         return found, sentence
 

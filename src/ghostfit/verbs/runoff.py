@@ -57,8 +57,13 @@ def hold_run_off(hunt: Hunt, evaluations: list[Evaluation]) -> list[Finalist]:
     return held
 
 
-def train_shortly(hunt: Hunt, network: Network, seconds: float | None, rate_share: float) -> Network | None:
-    """`network` after a short training on the training split at a share of the usual rate; None when it was stopped."""
+def train_shortly(
+    hunt: Hunt, network: Network, seconds: float | None, rate_share: float, epochs_share: float = EPOCHS_SHARE
+) -> Network | None:
+    """`network` after a short training on the training split at a share of the usual rate; None when it was stopped.
+
+    It takes `seconds`, or where they are None `epochs_share` of the epochs of the final training.
+    """
     from ghostfit.train.fit import fit
 
     config, clock, phase = hunt.config, hunt.clock, f"runoff:{network.arch.id}"
@@ -70,7 +75,7 @@ def train_shortly(hunt: Hunt, network: Network, seconds: float | None, rate_shar
         seed=config.seed,
         size_hw=network.arch.size_hw,
     )
-    settings = _settings(hunt, batches.batch_size, seconds, rate_share)
+    settings = _settings(hunt, batches.batch_size, seconds, rate_share, epochs_share)
     records = fit(
         network,
         batches,
@@ -86,7 +91,9 @@ def train_shortly(hunt: Hunt, network: Network, seconds: float | None, rate_shar
     return None if clock.is_stopped() else network
 
 
-def _settings(hunt: Hunt, batch_size: int, seconds: float | None, rate_share: float) -> TrainConfig:
+def _settings(
+    hunt: Hunt, batch_size: int, seconds: float | None, rate_share: float, epochs_share: float
+) -> TrainConfig:
     """Those of the final training as far as they are given, for a share of it and without a range test."""
     config = hunt.config
     names = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in UNUSED]
@@ -95,7 +102,7 @@ def _settings(hunt: Hunt, batch_size: int, seconds: float | None, rate_share: fl
     if settings.lr == "auto":
         settings = dataclasses.replace(settings, lr=short_lr(settings.optimizer, batch_size, rate_share))
     if seconds is None or settings.epochs:
-        settings = dataclasses.replace(settings, epochs=EPOCHS_SHARE * (settings.epochs or DEFAULT_EPOCHS))
+        settings = dataclasses.replace(settings, epochs=epochs_share * (settings.epochs or DEFAULT_EPOCHS))
     return dataclasses.replace(settings, schedule="cosine")  # plateau would look at images that decide later
 
 
