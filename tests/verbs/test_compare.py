@@ -50,6 +50,17 @@ def test_networks_by_hand_are_the_start_and_even_widths() -> None:
     assert macs == sorted(macs) and all(arch in space for _, arch in networks)
 
 
+def test_networks_by_hand_are_the_start_at_smaller_inputs_too() -> None:
+    start = plain_start(4, (64, 64), width=0.5)
+    networks = hand_made(Space.around(start, widths=(0.5, 1.0), sizes=(0.5, 0.75, 1.0)), start)
+    assert [(origin, arch.size_hw) for origin, arch in networks[:3]] == [
+        ("start", (64, 64)),
+        ("size", (48, 48)),
+        ("size", (32, 32)),
+    ]
+    assert all(arch.stages == start.stages for _, arch in networks[:3])
+
+
 def test_more_time_affords_a_larger_network() -> None:
     arch = plain_start(4, (32, 32), width=0.25, depth=1)
     short, long = (affordable_macs(arch, 10_000, seconds, (60, 50)) for seconds in (1.0, 10_000.0))

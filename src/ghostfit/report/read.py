@@ -35,11 +35,11 @@ class Evaluation:
 
     @property
     def group(self) -> str:
-        """``search``, ``random``, ``hand`` (presets and their width-scaled forms) or ``start``."""
+        """``search``, ``random``, ``hand`` (presets, smaller inputs and width-scaled forms) or ``start``."""
         kind = self.origin.split(":")[0]
         if kind in ("random", "start"):
             return kind
-        return "hand" if kind in ("preset", "width") else "search"
+        return "hand" if kind in ("preset", "size", "width") else "search"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,17 +16,23 @@ if TYPE_CHECKING:
 WIDTH_GENES = ("out", "mid", "conv", "hidden")
 INHERITED = "inherited weights"
 SHORTLY = "after a short training of each"
-NAMES = {"random": "random search", "start": "start network", "width": "width-scaled by hand"}  # by origin
+NAMES = {  # by origin
+    "random": "random search",
+    "start": "start network",
+    "size": "start network at a smaller input",
+    "width": "width-scaled by hand",
+}
 
 
 def hand_made(space: Space, start: Arch) -> list[tuple[str, Arch]]:
-    """(origin, arch) of networks that a person would try: the start, and the start with all widths scaled alike."""
+    """(origin, arch) of networks that a person would try: the start, smaller inputs, and all widths scaled alike."""
     if start in space:
         base = space.encode(start)
         found = [("start", start)]
     else:
         base = {name: choices[-1] for name, choices in space.genes}
         found = []
+    found += [("size", space.decode({**base, "size": size})) for size in space.choices("size")[-2::-1]]
     most = max(len(space.choices(gene)) for gene, _ in space.genes)
     for share in [number / max(most - 1, 1) for number in range(most)]:
         found.append(("width", space.decode(_scaled(space, base, share))))

@@ -44,6 +44,7 @@ LEAST_NECK = 32  # channels of a neck: below it the levels tell too little of wh
 # Inherited weights serve parts of the start only: what it has not learnt (Ghost, SE, wider) would start at random.
 INHERITED_WIDTHS = (0.5, 0.625, 0.75, 0.875, 1.0)
 INHERITED_SIZES = (0.57, 0.72, 0.86, 1.0)
+SIZE_STEP = 8  # pixels
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def make_outset(
             kernels=(3,),
             ratios=(),
             se=False,
-            sizes=INHERITED_SIZES,
+            sizes=(*INHERITED_SIZES, *_fitting_size(arch, limits, costs_of)),
             align=8,
         )
         return Outset(f"{name} with {weights}", arch, space, network)
@@ -135,6 +136,21 @@ def automatic_start(
         return not (bounds.given() and bounds.violations(costs_of(arch)))
 
     return widest_within(make, is_within) or make(0.1)
+
+
+def _fitting_size(arch: Arch, limits: Limits, costs_of: Callable[[Arch], Costs]) -> tuple[float, ...]:
+    """The share of its input size at which all of `arch` is within the limits, if it is at any that it has learnt.
+
+    It is what a person would try first, so the space must not have to do without it.
+    """
+    largest, across = arch.size_hw
+    for height in range(largest - SIZE_STEP, int(INHERITED_SIZES[0] * largest), -SIZE_STEP):
+        if not limits.given():
+            break
+        smaller = arch.replace(size_hw=(height, aligned(across * height / largest, SIZE_STEP)))
+        if not limits.violations(costs_of(smaller)):
+            return (height / largest,)
+    return ()
 
 
 def check_input(config: Any) -> None:

@@ -226,7 +226,9 @@ def _labels(
 
 
 def _name(point: Evaluation) -> str:
-    return {"start": "start", "width": "width-scaled"}.get(point.origin, point.origin.removeprefix("preset:"))
+    return {"start": "start", "size": "smaller input", "width": "width-scaled"}.get(
+        point.origin, point.origin.removeprefix("preset:")
+    )
 
 
 def _tooltip(point: Evaluation) -> str:
