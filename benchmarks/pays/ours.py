@@ -40,7 +40,7 @@ from ghostfit.verbs.compare import hand_made
 from ghostfit.verbs.hunt import MOST_RUN_OFF_IMAGES, save_store
 from ghostfit.verbs.largest import LARGEST, MOST_OF_KINDS, SMALL_EPOCHS_SHARE, is_enough, scaled_down, taken
 from ghostfit.verbs.latencies import latency_store
-from ghostfit.verbs.outset import make_outset
+from ghostfit.verbs.outset import FINE_WIDTHS, WIDTHS, make_outset
 from ghostfit.verbs.runoff import EPOCHS_SHARE, short_lr
 from pays.settings import Setting, accuracy, material_of, recipe, train
 
@@ -80,6 +80,7 @@ class Ours:
                 in_channels=3,
                 limits=Limits(latency_ms=limit_ms or self.most_ms),
                 costs_of=lambda arch: costs_of(arch, latencies),
+                widths=WIDTHS if limit_ms is None else FINE_WIDTHS,
             )
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(outset.space.to_dict()))

