@@ -121,6 +121,13 @@ def test_a_run_killed_during_the_search(small_run: Path) -> None:
     assert "Still to come: search, training the chosen one, test split and export and parity" in page.text
 
 
+def test_a_run_killed_in_a_search_without_shared_weights_waits_for_none(small_run: Path) -> None:
+    phases = json.loads((small_run / "run.json").read_text())["phases"]
+    change(small_run, "run.json", phases={name: phases[name] for name in ("data", "space")})
+    change(small_run, "limits.json", strategy="largest")
+    assert "Still to come: search, training the chosen one" in report(small_run).text
+
+
 def test_a_run_that_only_trained(small_run: Path) -> None:
     for name in ("search.jsonl", "shrink.jsonl", "gene_time.json", "paid.json", "start.json"):
         (small_run / name).unlink()

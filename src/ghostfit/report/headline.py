@@ -68,7 +68,8 @@ def _notice(run: RunData) -> Markup | None:
     """What is not finished, and which files could not be read."""
     lines = []
     steps = STEPS.get(str(run.info.get("verb")), ())
-    done = {*run.phases, "supernet"} if "search" in run.phases else run.phases  # some searches need no supernet
+    needs_none = run.limits.get("strategy") == "largest" or "search" in run.phases  # some searches need no supernet
+    done = {*run.phases, "supernet"} if needs_none else run.phases
     left = [NAMES[phase] for phase in steps if phase not in done]
     if left:
         lines.append(f"This run is not finished. Still to come: {_listed(left)}. Go on with it by adding --resume.")

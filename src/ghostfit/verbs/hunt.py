@@ -93,7 +93,7 @@ class Hunt:
 
     def search(self, supernet_share: float, search_share: float) -> tuple[Evaluation, str]:
         """Train the store, search it, compare; shares are of the time left at the beginning of each phase."""
-        given = {"runtime": self.config.runtime, "threads": self.config.threads}
+        given = {"runtime": self.config.runtime, "threads": self.config.threads, "strategy": self.strategy}
         self.run.write_json("limits.json", {**self.limits.given(), **given})
         space = self.shrunk_space()
         if self.strategy == LARGEST:
