@@ -104,8 +104,8 @@ def section(rows: dict[str, dict[str, Any]]) -> str:
     lines = [
         f"## digits, {DIGITS.size} px: the plain command on a set that nothing was tuned for\n",
         f"`{next((row['command'] for key, row in rows.items() if key.startswith('ours/')), '')}`, and the three best "
-        f"peers of CIFAR-10 at the limit, {LIMIT_PEER}'s latency, each trained by the recipe of all peers (by Muon) for as "
-        "many seconds as the whole command took. Every seed divides the images anew, for all alike.\n",
+        f"peers of CIFAR-10 at the limit, {LIMIT_PEER}'s latency, each trained by the recipe of all peers, by Muon, "
+        "for as many seconds as the whole command took. Every seed divides the images anew, for all alike.\n",
         "| network | accuracy, mean and spread | seeds | median / p90 ms | seconds |",
         "|---|---|---|---|---|",
     ]

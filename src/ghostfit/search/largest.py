@@ -17,8 +17,8 @@ from ghostfit.counting import count
 from ghostfit.space import Point, Space
 
 MOST_KINDS = 16  # that are looked at, each with some eight measured latencies
-NEARLY = 0.9  # of the most multiply-adds
-MOST_TRIED = 4  # balanced networks of a kind: those that are dearer than multiply-adds tell are passed over
+NEARLY = 0.9  # of the multiply-adds
+MOST_TRIED = 12  # balanced networks of a kind: those that are dearer than multiply-adds tell are passed over
 MOST_POINTS = 1000  # of a kind, the rest is left out by chance
 KINDS = ("size", "depth")  # genes, by the last part of their names
 
@@ -32,8 +32,8 @@ def largest_of_kinds(
 ) -> list[list[Arch]]:
     """For each input size, the largest first, a network of each kind that `is_within` accepts, the largest first.
 
-    A kind is an input size with a depth of each stage. Costs are taken to grow as multiply-adds do: the network is the
-    most balanced (`balance`) of those of nearly as many as any that is within has. Empty where nothing is within.
+    A kind is an input size with a depth of each stage. Costs are taken to grow about as multiply-adds do: the network
+    is the most balanced (`balance`) of those of about as many as the limits allow. Empty where nothing is within.
     """
     rng = random.Random(seed)
     found: dict[tuple[int, int], list[Arch]] = {}
@@ -42,7 +42,7 @@ def largest_of_kinds(
             break
         ordered = sorted(_points(space, kind, rng), key=lambda arch: count(arch).macs)
         if (arch := _last(ordered, is_within)) is not None:
-            arch = _balanced(ordered[: ordered.index(arch) + 1], is_within)
+            arch = _balanced(arch, ordered, is_within)
             found.setdefault(arch.size_hw, []).append(arch)
     return [sorted(found[size], key=lambda arch: -count(arch).macs) for size in sorted(found, reverse=True)]
 
@@ -94,11 +94,14 @@ def _some(choices: list[tuple[int, ...]], most: int, rng: random.Random) -> Iter
         yield tuple(rng.choice(values) for values in choices)
 
 
-def _balanced(ordered: list[Arch], is_within: Callable[[Arch], bool]) -> Arch:
-    """The most balanced network that is within, of those of nearly the multiply-adds of the last, which is within."""
-    least = NEARLY * count(ordered[-1]).macs
-    near = sorted((arch for arch in ordered if count(arch).macs >= least), key=balance, reverse=True)
-    return next(filter(is_within, near[:MOST_TRIED]), ordered[-1])
+def _balanced(largest: Arch, ordered: list[Arch], is_within: Callable[[Arch], bool]) -> Arch:
+    """The most balanced network that is within, of those of nearly the multiply-adds of `largest`, which is within.
+
+    Some of a few more are cheaper than these tell, or `largest` was found beside one that was measured too dear.
+    """
+    macs = count(largest).macs
+    near = [arch for arch in ordered if NEARLY * macs <= count(arch).macs <= macs / NEARLY]
+    return next(filter(is_within, sorted(near, key=balance, reverse=True)[:MOST_TRIED]), largest)
 
 
 def _last(ordered: list[Arch], is_within: Callable[[Arch], bool]) -> Arch | None:
