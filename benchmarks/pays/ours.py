@@ -25,7 +25,7 @@ from ghostfit.run import Run
 from ghostfit.search.climb import climb, num_steps
 from ghostfit.search.evaluate import Evaluator, Score, costs_of
 from ghostfit.search.foresight import promising
-from ghostfit.search.largest import in_turn, largest_of_kinds
+from ghostfit.search.largest import NEARLY, in_turn, largest_of_kinds
 from ghostfit.search.limits import Limits
 from ghostfit.search.runoff import Finalist, finalists, run_off
 from ghostfit.search.shrink import Shrinker, balanced_sample
@@ -46,6 +46,7 @@ from pays.settings import Setting, accuracy, material_of, recipe, train
 
 NUM_EVIDENCE = 32  # networks of the trained store that are scored to tell where the studies begin
 NUM_SPREAD = 1000  # networks drawn, of which those that are ranked are chosen by their cost
+PROXIES = ("params", "macs")
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Ours:
     def search(self, limit_ms: float, origin: str, seed: int = 0) -> dict[str, Any]:
         """A study at one limit; `origin` is nsga2, random, params or macs. Returns the network it chooses."""
         strategy = "random" if origin == "random" else "nsga2"
-        objective = origin if origin in ("params", "macs") else "metric"
+        objective = origin if origin in PROXIES else "metric"
         folder = self.folder / (f"{origin}-{limit_ms:g}" + (f"-seed{seed}" if seed else ""))
         folder.mkdir(parents=True, exist_ok=True)
         limits = Limits(latency_ms=limit_ms).tightened()
@@ -173,6 +174,12 @@ class Ours:
             "evaluations": len(evaluations),
             "run_off": [finalist.to_dict() for finalist in held],
         }
+
+    def search_without_store(self, limit_ms: float, origin: str) -> dict[str, Any]:
+        """What a search chooses whose networks start fresh; `origin` is largest, random, params or macs."""
+        if origin in PROXIES:
+            return self.search_by_count(limit_ms, origin)
+        return self.search_shortly(limit_ms, by_chance=origin == "random")
 
     def search_shortly(self, limit_ms: float, *, by_chance: bool) -> dict[str, Any]:
         """What the plain command does to classify: the largest networks of each kind, each trained for a while.
@@ -224,6 +231,18 @@ class Ours:
         found = taken(tried)
         rows = [{**asdict(e.score), "latency_ms": e.costs.latency_ms, "macs": e.costs.macs} for e in tried if e.score]
         return {"arch": found.arch.to_dict(), "latency_ms": found.costs.latency_ms, "tried": rows}
+
+    def search_by_count(self, limit_ms: float, proxy: str) -> dict[str, Any]:
+        """Of networks drawn by chance the one within the limit of most parameters, or MACs; none is trained."""
+        latencies, limits, rng = self.latencies(), Limits(latency_ms=limit_ms).tightened(), random.Random(0)
+        space = self.space(limit_ms)
+        drawn = {arch.id: arch for arch in (space.sample(rng) for _ in range(NUM_SPREAD))}.values()
+        macs = sorted(drawn, key=lambda arch: -count(arch).macs)
+        most = next(arch for arch in macs if not limits.violations(costs_of(arch, latencies)))
+        near = [arch for arch in macs if count(arch).macs <= count(most).macs / NEARLY]  # the rest is too slow
+        ordered = sorted(near, key=lambda arch: -getattr(count(arch), proxy))
+        found = next(arch for arch in ordered if not limits.violations(costs_of(arch, latencies)))
+        return {"arch": found.to_dict(), "latency_ms": costs_of(found, latencies).latency_ms}
 
     def run_off_judge(self, evaluator: Evaluator) -> Evaluator:
         """The judge on more images."""

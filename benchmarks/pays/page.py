@@ -31,6 +31,8 @@ KINDS = {
 WITHOUT_A_STORE = {  # what is another thing where our own search is without one
     "ours": "search by shared weights, from inherited ones",
     "random": "random search, as many short trainings, from fresh weights",
+    "params": "the most parameters within the limit, from fresh weights",
+    "macs": "the most MACs within the limit, from fresh weights",
 }
 OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon"}
 SHAPES = {"width": ("square", "green"), "peer": ("circle", "grey")}
@@ -114,7 +116,7 @@ def lines_at(setting: Setting, rows: Rows, peers: list[str], limit: float) -> It
         latency = bench.get(f"{origin}/{limit:g}", {"median_ms": search.get("latency_ms"), "p90_ms": None})
         cost = _cpu_s(found)
         extra = 0.0 if kind == "width" else search.get("cpu_s", 0.0)
-        if kind in ("ours", "params", "macs") or (kind == "random" and setting.main == "ours"):
+        if kind == "ours" or (kind in ("random", "params", "macs") and setting.main == "ours"):
             extra += store
         if kind == "taught":
             extra += rows[f"largest/{most:g}/seed0"]["cpu_s"]

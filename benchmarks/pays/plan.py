@@ -72,7 +72,7 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
     for limit in limits:
         if job := equal_cost(setting, records, limit):
             yield piece(f"equal/{limit:g}/seed0", lambda j=job: _peer(setting, data, j[0], 0, j[1]))
-    rivals = ORIGINS[2:] if setting.main == "largest" else ORIGINS[1:]  # random search is as ours then, see above
+    rivals = () if setting.main == "largest" else ORIGINS[1:]  # they have no store either then, see above
     for limit in limits:
         for origin in rivals:
             yield piece(f"search/{origin}/{limit:g}", lambda limit=limit, o=origin: ours.search(limit, o))
@@ -97,13 +97,10 @@ def _largest(
     setting: Setting, records: Records, ours: Ours, piece: Callable[..., Piece], seeds: int
 ) -> Iterator[Piece]:
     """What the plain command does: a search without a store, and its network from fresh weights, alone or taught."""
-    limits = records.all()[f"{setting.name}/latency"]["limits_ms"]
-    for origin, limit in itertools.product(("largest", "random"), limits):
-        yield piece(
-            f"search/{origin}/{limit:g}",
-            lambda limit=limit, o=origin: ours.search_shortly(limit, by_chance=o == "random"),
-        )
-    for seed, origin, limit in itertools.product(range(seeds), ("largest", "random"), limits):
+    limits, origins = records.all()[f"{setting.name}/latency"]["limits_ms"], ("largest", *ORIGINS[1:])
+    for origin, limit in itertools.product(origins, limits):
+        yield piece(f"search/{origin}/{limit:g}", lambda limit=limit, o=origin: ours.search_without_store(limit, o))
+    for seed, origin, limit in itertools.product(range(seeds), origins, limits):
         if found := records.get(f"{setting.name}/search/{origin}/{limit:g}"):
             keep = limit if origin == "largest" and not seed else None
             yield piece(f"{origin}/{limit:g}/seed{seed}", lambda f=found, s=seed, k=keep: _plain(ours, f, s, keep=k))
