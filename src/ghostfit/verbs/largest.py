@@ -37,8 +37,8 @@ ENOUGH, MOST_WRONG = 0.98, 4  # right at least; wrong at most: of so few, two st
 def take_largest(hunt: Hunt) -> tuple[Evaluation, list[Evaluation]]:
     """Phase ``search``: the network to train in full, and all that were trained for a while.
 
-    A small one that leaves nothing to gain goes before all others. Else it is the best of the largest; in short runs, as
-    for a run-off, and where a stop is asked for, the first of these, which has the largest input.
+    A small one that leaves nothing to gain goes before all others. Else it is the best of the largest; in short runs,
+    as for a run-off, and where a stop is asked for, the first of these, which has the largest input.
     """
     from ghostfit.search.study import RECORDS, Evaluation
 

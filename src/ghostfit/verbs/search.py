@@ -50,8 +50,8 @@ class SearchConfig(Limits):
     store: str = option("", "an earlier run, whose trained shared weights are searched within these limits")
     strategy: Literal["auto", "largest", "nsga2", "tpe", "random"] = option(
         "auto",
-        "largest: a small network where it is enough, else the best of the largest within the limits, trained for a while "
-        "each; the others choose by weights that all share; auto: largest to classify from fresh weights, nsga2 where "
+        "largest: a small network where it is enough, else the best of the largest within the limits, each trained for "
+        "a while; the others choose by weights that all share; auto: largest to classify from fresh weights, nsga2 where "
         "shared weights are asked for or needed",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = option(
