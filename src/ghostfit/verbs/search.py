@@ -51,8 +51,8 @@ class SearchConfig(Limits):
     strategy: Literal["auto", "largest", "nsga2", "tpe", "random"] = option(
         "auto",
         "largest: a small network where it is enough, else the best of the largest within the limits, each trained for "
-        "a while; the others choose by weights that all share; auto: largest to classify from fresh weights, nsga2 where "
-        "shared weights are asked for or needed",
+        "a while; the others choose by weights that all share; auto: largest to classify from fresh weights, nsga2 "
+        "where shared weights are asked for or needed",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = option(
         "auto", "what networks are trained on; auto: a CUDA GPU where there is one, else the CPU"
