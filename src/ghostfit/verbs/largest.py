@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ghostfit.verbs.hunt import Hunt
 
 LARGEST = "largest"  # the strategy, and the origin of what it proposes
-MOST_OF_KINDS = 4  # with one scaled by hand as many as the finalists of a run-off
+MOST_OF_KINDS = 5  # four of the best input size, for small ones all that there are; and one is scaled by hand
 TIMING_SHARE = 0.1  # of the time that is left, for latencies
 SMALL = "small"  # the origin of a network that is tried before the largest
 SMALL_SHARE = 0.25  # of the largest one's cost, and of that one's where it is enough
@@ -81,13 +81,21 @@ def short_network(hunt: Hunt, arch: Arch) -> Network:
 
 
 def taken(evaluations: list[Evaluation]) -> Evaluation:
-    """The network to train in full: the smallest that is enough, else the best of the largest."""
-    from ghostfit.search.study import best
+    """The network to train in full: the smallest that is enough, else the best of the largest.
+
+    Of those that the best's error can't tell from it, small ones give way to larger ones; among these, of about equal
+    multiply-adds, the score decides.
+    """
+    from ghostfit.search.largest import NEARLY
+    from ghostfit.search.study import alike
 
     if enough := _enough(evaluations):
         return enough[-1]
     others = [evaluation for evaluation in evaluations if evaluation.origin != SMALL]
-    return best(others) or others[0]
+    if not (near := alike(others)):
+        return others[0]
+    large = [evaluation for evaluation in near if evaluation.costs.macs >= NEARLY * near[0].costs.macs]
+    return max(large, key=lambda evaluation: (evaluation.quality or 0.0, evaluation.costs.macs))
 
 
 def _enough(evaluations: list[Evaluation]) -> list[Evaluation]:
