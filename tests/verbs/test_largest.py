@@ -121,8 +121,7 @@ def test_without_time_for_it_the_largest_is_taken(shapes: Path, settings: dict[s
 
 
 def test_where_a_small_network_leaves_nothing_to_gain_it_is_taken(shapes: Path, tmp_path: Path) -> None:
-    own = {name: value for name, value in SETTINGS.items() if name != "macs_m"}
-    result = fit(FitConfig(data=str(shapes), out=str(tmp_path / "run"), macs_m=8.0, **own))
+    result = fit(FitConfig(data=str(shapes), out=str(tmp_path / "run"), **{**SETTINGS, "macs_m": 8.0, "epochs": 30.0}))
     run = Run.open(result.run)
     rows = list(run.records("search.jsonl"))
     assert {row["origin"] for row in rows} == {"small"} and rows[0]["macs"] <= 2e6

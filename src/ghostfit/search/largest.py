@@ -19,7 +19,7 @@ from ghostfit.space import Point, Space
 MOST_KINDS = 16  # that are looked at, each with some eight measured latencies
 NEARLY = 0.9  # of the multiply-adds
 MOST_TRIED = 12  # balanced networks of a kind: those that are dearer than multiply-adds tell are passed over
-MOST_POINTS = 1000  # of a kind, the rest is left out by chance
+MOST_POINTS = 600  # of a kind, the rest is left out by chance
 KINDS = ("size", "depth")  # genes, by the last part of their names
 
 
