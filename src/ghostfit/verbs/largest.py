@@ -83,19 +83,14 @@ def short_network(hunt: Hunt, arch: Arch) -> Network:
 def taken(evaluations: list[Evaluation]) -> Evaluation:
     """The network to train in full: the smallest that is enough, else the best of the largest.
 
-    Of those that the best's error can't tell from it, small ones give way to larger ones; among these, of about equal
-    multiply-adds, the score decides.
+    Of those that the best's error can't tell from it, it is the one of most multiply-adds.
     """
-    from ghostfit.search.largest import NEARLY
-    from ghostfit.search.study import alike
+    from ghostfit.search.study import best
 
     if enough := _enough(evaluations):
         return enough[-1]
     others = [evaluation for evaluation in evaluations if evaluation.origin != SMALL]
-    if not (near := alike(others)):
-        return others[0]
-    large = [evaluation for evaluation in near if evaluation.costs.macs >= NEARLY * near[0].costs.macs]
-    return max(large, key=lambda evaluation: (evaluation.quality or 0.0, evaluation.costs.macs))
+    return best(others) or others[0]
 
 
 def _enough(evaluations: list[Evaluation]) -> list[Evaluation]:
