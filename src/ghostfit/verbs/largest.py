@@ -31,7 +31,10 @@ SMALL = "small"  # the origin of a network that is tried before the largest
 SMALL_SHARE = 0.25  # of the largest one's cost, and of that one's where it is enough
 SMALL_TIME_SHARE, SMALL_EPOCHS_SHARE = 0.05, 0.2  # of the time left, or of the epochs, for its training
 MOST_SMALL = 2
-ENOUGH, MOST_WRONG = 0.98, 4  # right at least; wrong at most: of so few, two standard errors reach down to none
+MOST_WRONG, LEAST_JUDGED = (
+    4,
+    200,
+)  # of so few wrong, two standard errors reach down to none; of fewer images many may be
 
 
 def take_largest(hunt: Hunt) -> tuple[Evaluation, list[Evaluation]]:
@@ -101,13 +104,13 @@ def _enough(evaluations: list[Evaluation]) -> list[Evaluation]:
 def is_enough(score: Score) -> bool:
     """Whether so few answers are wrong that a better network couldn't be told from this one."""
     wrong = round((1 - score.metric) * score.num_images)
-    return score.metric >= ENOUGH and wrong <= MOST_WRONG
+    return score.num_images >= LEAST_JUDGED and wrong <= MOST_WRONG
 
 
 def _try_small(hunt: Hunt, largest: Arch, evaluations: list[Evaluation]) -> None:
     """Train a network of a quarter of the cost of `largest`, and where it is enough one of a quarter of that."""
-    if hunt.material.task != "classify":
-        return  # nothing else counts its wrong answers
+    if hunt.material.task != "classify" or hunt.run_off_judge.judged.num_images < LEAST_JUDGED:
+        return  # other tasks don't count wrong answers, and few images don't tell enough
     known = {evaluation.arch.id: evaluation for evaluation in evaluations}
 
     def cost_of(arch: Arch) -> float:
