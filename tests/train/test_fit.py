@@ -17,7 +17,7 @@ from ghostfit.train.config import TrainConfig
 from ghostfit.train.evaluate import evaluate
 from ghostfit.train.fit import fit
 from ghostfit.train.loop import DivergedError
-from ghostfit.train.state import EMA_EVERY
+from ghostfit.train.state import EMA_EVERY, Snapshot, is_clearly_better
 from ghostfit.train.tasks.classify import Classify
 
 QUICK = TrainConfig(epochs=2, batch_size=16, lr=2e-3)
@@ -118,6 +118,15 @@ def test_an_earlier_evaluation_is_kept_only_when_clearly_better(error, kept):
     seen, network = [], small_network()
     list(fit(network, small_batches(), small_val(24), QUICK, task=Fooled()))
     assert are_equal(weights_of(network), seen[kept])
+
+
+@pytest.mark.parametrize(("first", "last", "expected"), [(179, 178, False), (179, 170, True), (150, 140, False)])
+def test_one_image_does_not_make_an_evaluation_clearly_better(first, last, expected):
+    def snapshot(right, num=179):
+        share = right / num
+        return Snapshot({}, 1, metric=share, loss=1.0, standard_error=(share * (1 - share) / num) ** 0.5)
+
+    assert is_clearly_better(snapshot(first), snapshot(last)) == expected
 
 
 def test_stopping_leaves_valid_weights_and_closing_too(run):

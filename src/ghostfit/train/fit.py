@@ -32,7 +32,7 @@ from ghostfit.train.meter import means_of
 from ghostfit.train.optim import reference_lr
 from ghostfit.train.plan import Plan, choose_ema_decay, choose_eval_every, count_steps, under_limit
 from ghostfit.train.records import Journal, Record
-from ghostfit.train.state import Training, is_better, restore, start
+from ghostfit.train.state import Training, is_better, is_clearly_better, restore, start
 from ghostfit.train.task import Loader, Task
 from ghostfit.train.tasks import make_task
 from ghostfit.train.trackers import Tracker, open_trackers
@@ -222,7 +222,7 @@ def _finish(training: Training, session: Session, is_stopped: bool) -> Iterator[
                 kept, metrics, text = plain, plain_metrics, "kept the plain weights of the last step"
         values |= metrics
         best = training.best
-        if best is not None and best.metric > kept.metric + best.standard_error:
+        if best is not None and is_clearly_better(best, kept):
             kept, text = best, f"kept the weights of step {best.step}, clearly better than the last"
         weights = kept.weights
         if not is_stopped:  # a resumed run would record the epoch again

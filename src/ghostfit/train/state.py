@@ -181,6 +181,14 @@ def is_better(new: Snapshot, old: Snapshot | None) -> bool:
     return old is None or (new.metric, -new.loss) >= (old.metric, -old.loss)
 
 
+def is_clearly_better(best: Snapshot, last: Snapshot) -> bool:
+    """Whether `best`, the highest of many evaluations, is better than `last` by two standard errors of either.
+
+    Where all answers are right the error of `best` is none, whatever the number of images: one image would decide.
+    """
+    return best.metric > last.metric + 2 * max(best.standard_error, last.standard_error)
+
+
 def _pair_up(average: nn.Module, network: nn.Module) -> tuple[_Pair, _Pair]:
     """Tensors of the average and of the network side by side: those of real numbers, and the counters."""
     pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
