@@ -25,6 +25,11 @@ def ghostfit(words: Sequence[str], *, allowed: Sequence[int] = (0,)) -> str:
     return done.stdout
 
 
+def told(words: Sequence[str], data: Path) -> str:
+    """A command as a page tells it: with the name of the data, and not where it lies here."""
+    return " ".join(["ghostfit", *(data.name if word == str(data) else word for word in words)])
+
+
 def where(out: Path) -> list[str]:
     """The flags of a run folder; a run that was killed there is resumed."""
     return ["--out", str(out), *(["--resume"] if Run(out).file("run.json").exists() else [])]

@@ -186,12 +186,8 @@ class Ours:
 
         Random search trains as many that are within the limit by chance.
         """
-        latencies, limits = self.latencies(), Limits(latency_ms=limit_ms).tightened()
-        space = self.space(limit_ms)
-
-        def is_within(arch: Arch) -> bool:
-            return not limits.violations(costs_of(arch, latencies))
-
+        latencies, space = self.latencies(), self.space(limit_ms)
+        is_within = _within(limit_ms, latencies)
         tried: list[Evaluation] = []
         judge = self.run_off_judge(self.evaluator(Supernet(space)))
         lr = short_lr(self.setting.optimizer, self.setting.batch_size, 1.0)
@@ -202,9 +198,7 @@ class Ours:
 
         wanted: Iterable[Arch]
         if by_chance:
-            rng = random.Random(0)
-            drawn = {arch.id: arch for arch in (space.sample(rng) for _ in range(NUM_SPREAD))}
-            wanted = itertools.islice(filter(is_within, drawn.values()), MOST_OF_KINDS + 1)
+            wanted = itertools.islice(filter(is_within, self._drawn(limit_ms)), MOST_OF_KINDS + 1)
         else:
             kinds = largest_of_kinds(space, is_within)
             small = scaled_down(kinds[0][0], lambda arch: costs_of(arch, latencies).latency_ms)
@@ -234,15 +228,18 @@ class Ours:
 
     def search_by_count(self, limit_ms: float, proxy: str) -> dict[str, Any]:
         """Of networks drawn by chance the one within the limit of most parameters, or MACs; none is trained."""
-        latencies, limits, rng = self.latencies(), Limits(latency_ms=limit_ms).tightened(), random.Random(0)
-        space = self.space(limit_ms)
-        drawn = {arch.id: arch for arch in (space.sample(rng) for _ in range(NUM_SPREAD))}.values()
-        macs = sorted(drawn, key=lambda arch: -count(arch).macs)
-        most = next(arch for arch in macs if not limits.violations(costs_of(arch, latencies)))
-        near = [arch for arch in macs if count(arch).macs <= count(most).macs / NEARLY]  # the rest is too slow
-        ordered = sorted(near, key=lambda arch: -getattr(count(arch), proxy))
-        found = next(arch for arch in ordered if not limits.violations(costs_of(arch, latencies)))
+        latencies = self.latencies()
+        is_within = _within(limit_ms, latencies)
+        drawn = sorted(self._drawn(limit_ms), key=lambda arch: -count(arch).macs)
+        most = next(filter(is_within, drawn))
+        near = [arch for arch in drawn if count(arch).macs <= count(most).macs / NEARLY]  # the rest is too slow
+        found = next(filter(is_within, sorted(near, key=lambda arch: -getattr(count(arch), proxy))))
         return {"arch": found.to_dict(), "latency_ms": costs_of(found, latencies).latency_ms}
+
+    def _drawn(self, limit_ms: float) -> Iterable[Arch]:
+        """Networks of the space at a limit by chance, each once."""
+        rng, space = random.Random(0), self.space(limit_ms)
+        return {arch.id: arch for arch in (space.sample(rng) for _ in range(NUM_SPREAD))}.values()
 
     def run_off_judge(self, evaluator: Evaluator) -> Evaluator:
         """The judge on more images."""
@@ -305,6 +302,11 @@ class Ours:
         found = accuracy(self.setting, self.data, alone, "val", arch.size_hw[0])
         row = {"arch_id": arch.id, "macs": count(arch).macs, "size": arch.size_hw[0]}
         return row | {"inherited": inherited.metric, "loss": inherited.loss, "alone": found}
+
+
+def _within(limit_ms: float, latencies: Any) -> Callable[[Arch], bool]:
+    limits = Limits(latency_ms=limit_ms).tightened()
+    return lambda arch: not limits.violations(costs_of(arch, latencies))
 
 
 def spread(space: Space, num: int, rng: random.Random) -> list[Arch]:

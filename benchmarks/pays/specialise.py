@@ -30,7 +30,7 @@ from ghostfit.verbs.latencies import export_fresh
 from ghostfit.verbs.material import LEARNT, Material, read_material
 from ghostfit.verbs.train import TrainConfig
 from ghostfit.verbs.training import lr_share_of
-from pays.command import ghostfit, seconds_of, where
+from pays.command import ghostfit, seconds_of, told, where
 from pays.peers import interleaved, to_onnx
 from pays.records import Records
 
@@ -99,7 +99,7 @@ class Specialise:
             "test": run.read_json("test.json")["accuracy"],
             "size": run.read_json("arch.json")["size_hw"][0],
             "total_s": seconds_of(run),
-            "command": "ghostfit " + " ".join(words),
+            "command": told(words, self.data),
         }
 
     def _pruned(self, seed: int) -> dict[str, Any]:
@@ -147,11 +147,11 @@ class Specialise:
             ghostfit([*words, *where(out)])
         if not Run(out).file("model.ghost").exists():
             ghostfit(["export", str(out)])
-        told = json.loads(ghostfit(["evaluate", str(out), str(self.data), "--split", "test", "--json"]))
+        result = json.loads(ghostfit(["evaluate", str(out), str(self.data), "--split", "test", "--json"]))
         return {
-            "test": told["accuracy"],
+            "test": result["accuracy"],
             "total_s": seconds_of(Run(out)),
-            "command": "ghostfit " + " ".join(words),
+            "command": told(words, self.data),
         }
 
     def _bench(self) -> dict[str, Any]:
@@ -230,10 +230,12 @@ def section(rows: dict[str, dict[str, Any]]) -> str:
         tests = [100 * row["test"] for row in found[kind].values()]
         sizes = " and ".join(dict.fromkeys(f"{row['size']}" for row in found[kind].values()))
         latency = [bench[f"{kind}/seed{seed}"] for seed in range(SEEDS) if f"{kind}/seed{seed}" in bench]
-        told = ", ".join(f"{row['median_ms']:.2f} / {row['p90_ms']:.2f}" for row in latency)
+        milliseconds = ", ".join(f"{row['median_ms']:.2f} / {row['p90_ms']:.2f}" for row in latency)
         seconds = ", ".join(f"{row.get('total_s', row['wall_s']):.0f}" for row in found[kind].values())
         accuracies = ", ".join(f"{test:.1f}" for test in tests)
-        lines.append(f"| {name} | {sizes} | {accuracies} | {sum(tests) / len(tests):.1f} | {told} | {seconds} |")
+        lines.append(
+            f"| {name} | {sizes} | {accuracies} | {sum(tests) / len(tests):.1f} | {milliseconds} | {seconds} |"
+        )
     lines += ["", "| goal | reached |", "|---|---|"]
     ratios = [
         f"{bench[f'ours/seed{seed}']['median_ms'] / bench[f'start/seed{seed}']['median_ms']:.2f}"
@@ -251,8 +253,8 @@ def _gain(found: dict[str, dict[int, dict[str, Any]]], kind: str) -> str:
     """Points of ours above a kind, the mean over the seeds that both have."""
     both = found["ours"].keys() & found[kind].keys()
     gains = [100 * (found["ours"][seed]["test"] - found[kind][seed]["test"]) for seed in sorted(both)]
-    told = ", ".join(f"{gain:+.1f}" for gain in gains)
-    return f"{sum(gains) / len(gains):+.1f} ({told})" if len(gains) > 1 else told
+    each = ", ".join(f"{gain:+.1f}" for gain in gains)
+    return f"{sum(gains) / len(gains):+.1f} ({each})" if len(gains) > 1 else each
 
 
 def _ms(file: bytes, size: int) -> float:

@@ -16,7 +16,7 @@ from ghostfit.arch import Arch
 from ghostfit.counting import count
 from ghostfit.space import Point, Space
 
-MOST_KINDS = 16  # that are looked at, each with some eight measured latencies
+MOST_KINDS = 16  # that are looked at, each with some ten to twenty measured latencies
 NEARLY = 0.9  # of the multiply-adds
 MOST_TRIED = 12  # balanced networks of a kind: those that are dearer than multiply-adds tell are passed over
 MOST_POINTS = 600  # of a kind, the rest is left out by chance

@@ -145,10 +145,10 @@ def _fitting_size(arch: Arch, limits: Limits, costs_of: Callable[[Arch], Costs])
 
     It is what a person would try first, so the space must not have to do without it.
     """
+    if not limits.given():
+        return ()
     largest, across = arch.size_hw
     for height in range(largest - SIZE_STEP, int(INHERITED_SIZES[0] * largest), -SIZE_STEP):
-        if not limits.given():
-            break
         smaller = arch.replace(size_hw=(height, aligned(across * height / largest, SIZE_STEP)))
         if not limits.violations(costs_of(smaller)):
             return (height / largest,)
