@@ -38,7 +38,16 @@ from ghostfit.train.fit import fit
 from ghostfit.train.tasks.classify import Classify
 from ghostfit.verbs.compare import hand_made
 from ghostfit.verbs.hunt import MOST_RUN_OFF_IMAGES, save_store
-from ghostfit.verbs.largest import LARGEST, MOST_OF_KINDS, SMALL_EPOCHS_SHARE, is_enough, scaled_down, taken
+from ghostfit.verbs.largest import (
+    FIRST_SHARE,
+    LARGEST,
+    MOST_OF_KINDS,
+    MOST_WRONG_AT_FIRST,
+    SMALL_EPOCHS_SHARE,
+    scaled_down,
+    taken,
+    wrong_of,
+)
 from ghostfit.verbs.latencies import latency_store
 from ghostfit.verbs.outset import FINE_WIDTHS, WIDTHS, make_outset
 from ghostfit.verbs.runoff import EPOCHS_SHARE, short_lr
@@ -202,7 +211,9 @@ class Ours:
         else:
             kinds = largest_of_kinds(space, is_within)
             small = scaled_down(kinds[0][0], lambda arch: costs_of(arch, latencies).latency_ms)
-            assert small is None or not is_enough(score(small, SMALL_EPOCHS_SHARE)), "a small network is enough here"
+            if small is not None:
+                at_first = score(small, FIRST_SHARE * SMALL_EPOCHS_SHARE)
+                assert wrong_of(at_first) > MOST_WRONG_AT_FIRST, "a small network may be enough here"
             by_hand = [arch for _, arch in hand_made(space, space.largest()) if is_within(arch)]
             turns = in_turn(kinds, MOST_OF_KINDS, lambda: taken(tried).arch.size_hw)
             wanted = itertools.chain(turns, by_hand[-1:])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from ghostfit.search.evaluate import Score
 from ghostfit.search.limits import Costs
 from ghostfit.search.start import conv_start
 from ghostfit.search.study import Evaluation
+from ghostfit.verbs.clock import Clock
 from ghostfit.verbs.fit import FitResult, fit
 from ghostfit.verbs.hunt import strategy_of
-from ghostfit.verbs.largest import is_enough, taken
+from ghostfit.verbs.largest import _score_small, is_enough, taken, wrong_of
 from ghostfit.verbs.search import search
 
 SETTINGS: dict[str, Any] = {
@@ -129,10 +131,29 @@ def test_where_a_small_network_leaves_nothing_to_gain_it_is_taken(
     assert {row["origin"] for row in rows} == {"small"} and rows[0]["macs"] <= 2e6
     assert result.arch_id in {row["arch_id"] for row in rows} and result.value > 0.9
     assert "small network is enough" in result.sentence
-    assert {row["phase"] for row in run.records("metrics.jsonl")} == {
-        *(f"runoff:{row['arch_id']}" for row in rows),
-        "train",
-    }
+    trained = {row["phase"] for row in run.records("metrics.jsonl")}
+    first = {f"runoff:first:{row['arch_id']}" for row in rows}
+    assert first < trained <= {*first, *(f"runoff:{row['arch_id']}" for row in rows), "train"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "shares"),
+    [([100, 0], [0.05]), ([41, 0], [0.05]), ([40, 3], [0.05, 0.2]), ([4], [0.05]), ([30, None], [0.05, 0.2])],
+)
+def test_a_small_network_far_from_enough_is_given_up_after_a_quarter_of_its_training(
+    wrong: list[int | None], shares: list[float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked, answers = [], iter(wrong)
+
+    def scored(hunt: Any, arch: Any, seconds: float | None, epochs_share: float, name: str) -> Score | None:
+        asked.append(epochs_share)
+        num = next(answers)
+        return None if num is None else Score(metric=1 - num / 400, loss=0.1, num_images=400, standard_error=0.01)
+
+    monkeypatch.setattr("ghostfit.verbs.largest._scored", scored)
+    score = _score_small(SimpleNamespace(clock=Clock(Run(tmp_path), None)), conv_start(3, (32, 32)), 0)  # type: ignore[arg-type]
+    assert asked == pytest.approx(shares)
+    assert (None if score is None else wrong_of(score)) == wrong[len(shares) - 1]
 
 
 def test_the_smallest_that_is_enough_is_taken_else_of_what_is_alike_a_large_one() -> None:

@@ -7,6 +7,7 @@ apart (measured, docs/LOG.md, 2026-12-01).
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 import random
@@ -16,9 +17,11 @@ from ghostfit.arch import Arch
 from ghostfit.counting import count
 from ghostfit.space import Point, Space
 
-MOST_KINDS = 16  # that are looked at, each with some ten to twenty measured latencies
+MOST_KINDS = 16  # that are looked at, each with some five measured latencies
+ALIKE = 1.02  # times the multiply-adds: networks nearer to each other need not be told apart
 NEARLY = 0.9  # of the multiply-adds
-MOST_TRIED = 12  # balanced networks of a kind: those that are dearer than multiply-adds tell are passed over
+# Balanced networks of a kind that are tried: those that are dearer than multiply-adds tell are passed over.
+MOST_TRIED, MOST_DEARER = 12, 3
 MOST_POINTS = 600  # of a kind, the rest is left out by chance
 KINDS = ("size", "depth")  # genes, by the last part of their names
 
@@ -37,11 +40,13 @@ def largest_of_kinds(
     """
     rng = random.Random(seed)
     found: dict[tuple[int, int], list[Arch]] = {}
+    likely: int | None = None
     for kind in _kinds(space, rng):
         if found and is_over():
             break
         ordered = sorted(_points(space, kind, rng), key=lambda arch: count(arch).macs)
-        if (arch := _last(ordered, is_within)) is not None:
+        if (arch := _last(ordered, is_within, likely)) is not None:
+            likely = count(arch).macs
             arch = _balanced(arch, ordered, is_within)
             found.setdefault(arch.size_hw, []).append(arch)
     return [sorted(found[size], key=lambda arch: -count(arch).macs) for size in sorted(found, reverse=True)]
@@ -101,16 +106,25 @@ def _balanced(largest: Arch, ordered: list[Arch], is_within: Callable[[Arch], bo
     """
     macs = count(largest).macs
     near = [arch for arch in ordered if NEARLY * macs <= count(arch).macs <= macs / NEARLY]
-    return next(filter(is_within, sorted(near, key=balance, reverse=True)[:MOST_TRIED]), largest)
+    near.sort(key=balance, reverse=True)
+    least = macs * ALIKE**2  # what is below may be no dearer than `largest`
+    dearer = [arch for arch in near if count(arch).macs > least][:MOST_DEARER]
+    others = [arch for arch in near if count(arch).macs <= least][:MOST_TRIED]
+    return next(filter(is_within, sorted([*dearer, *others], key=balance, reverse=True)), largest)
 
 
-def _last(ordered: list[Arch], is_within: Callable[[Arch], bool]) -> Arch | None:
-    """The last of the networks that are within, by bisection."""
+def _last(ordered: list[Arch], is_within: Callable[[Arch], bool], likely: int | None) -> Arch | None:
+    """About the last of the networks that are within, by bisection, which begins at those of `likely` multiply-adds."""
+    macs = [count(arch).macs for arch in ordered]
     low, high = -1, len(ordered)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if is_within(ordered[middle]):
-            low = middle
+    if likely is None:
+        place, stride = high // 2, high
+    else:
+        place, stride = max(bisect.bisect_right(macs, likely) - 1, 0), 1
+    while high - low > 1 and not (low >= 0 and high < len(ordered) and macs[high] <= ALIKE * macs[low]):
+        if is_within(ordered[place]):
+            low, beyond = place, place + stride
         else:
-            high = middle
+            high, beyond = place, place - stride
+        place, stride = beyond if low < beyond < high else (low + high) // 2, 2 * stride
     return ordered[low] if low >= 0 else None

@@ -25,16 +25,18 @@ if TYPE_CHECKING:
     from ghostfit.verbs.hunt import Hunt
 
 LARGEST = "largest"  # the strategy, and the origin of what it proposes
-MOST_OF_KINDS = 5  # four of the best input size, for small ones all that there are; and one is scaled by hand
+MOST_OF_KINDS = 3  # of two input sizes one each, then one more of the better; and one is scaled by hand
 TIMING_SHARE = 0.1  # of the time that is left, for latencies
 SMALL = "small"  # the origin of a network that is tried before the largest
 SMALL_SHARE = 0.25  # of the largest one's cost, and of that one's where it is enough
 SMALL_TIME_SHARE, SMALL_EPOCHS_SHARE = 0.05, 0.2  # of the time left, or of the epochs, for its training
+FIRST_SHARE = 0.25  # of that training is made first
 MOST_SMALL = 2
 MOST_WRONG, LEAST_JUDGED = (
     4,
     200,
-)  # of so few wrong, two standard errors reach down to none; of fewer images many may be
+)  # of so few, two standard errors reach down to none; of fewer images many may be wrong
+MOST_WRONG_AT_FIRST = 10 * MOST_WRONG  # after the first of the training, where the rest is to follow
 
 
 def take_largest(hunt: Hunt) -> tuple[Evaluation, list[Evaluation]]:
@@ -66,10 +68,9 @@ def sentence_of_small(found: Evaluation) -> str:
     """What the run says where a small network is enough; empty where the found one is none."""
     if found.origin != SMALL or found.score is None:
         return ""
-    score = found.score
-    wrong = round((1 - score.metric) * score.num_images)
+    num = found.score.num_images
     return (
-        f"A small network is enough: {score.num_images - wrong} of {score.num_images} images are told right at "
+        f"A small network is enough: {num - wrong_of(found.score)} of {num} images are told right at "
         f"{found.costs.latency_ms:.3f} ms after a short training; what a larger one could gain can't be told from none."
     )
 
@@ -103,8 +104,12 @@ def _enough(evaluations: list[Evaluation]) -> list[Evaluation]:
 
 def is_enough(score: Score) -> bool:
     """Whether so few answers are wrong that a better network couldn't be told from this one."""
-    wrong = round((1 - score.metric) * score.num_images)
-    return score.num_images >= LEAST_JUDGED and wrong <= MOST_WRONG
+    return score.num_images >= LEAST_JUDGED and wrong_of(score) <= MOST_WRONG
+
+
+def wrong_of(score: Score) -> int:
+    """How many answers are wrong."""
+    return round((1 - score.metric) * score.num_images)
 
 
 def _try_small(hunt: Hunt, largest: Arch, evaluations: list[Evaluation]) -> None:
@@ -121,9 +126,8 @@ def _try_small(hunt: Hunt, largest: Arch, evaluations: list[Evaluation]) -> None
         if small is None:
             return
         if small.id not in known:
-            seconds = hunt.clock.phase_s(f"{SMALL}:{number}", SMALL_TIME_SHARE)
             start = time.perf_counter()
-            score = _scored(hunt, small, seconds, SMALL_EPOCHS_SHARE)
+            score = _score_small(hunt, small, number)
             if score is None:
                 return  # stopped
             known[small.id] = _keep(hunt, evaluations, SMALL, small, score, time.perf_counter() - start)
@@ -132,6 +136,16 @@ def _try_small(hunt: Hunt, largest: Arch, evaluations: list[Evaluation]) -> None
         if not _enough([known[small.id]]):
             return
         small = scaled_down(small, cost_of)
+
+
+def _score_small(hunt: Hunt, arch: Arch, number: int) -> Score | None:
+    """The score after a quarter of its training where that settles it, else after the whole of it."""
+    for step, share in (("first", FIRST_SHARE), ("", 1.0)):
+        seconds = hunt.clock.phase_s(f"{SMALL}:{number}:{step}", share * SMALL_TIME_SHARE)
+        score = _scored(hunt, arch, seconds, share * SMALL_EPOCHS_SHARE, step)
+        if score is None or is_enough(score) or wrong_of(score) > MOST_WRONG_AT_FIRST:
+            break
+    return score
 
 
 def scaled_down(arch: Arch, cost_of: Callable[[Arch], float]) -> Arch | None:
@@ -196,11 +210,14 @@ def _proposed(hunt: Hunt) -> Proposed:
     return Proposed(kinds, by_hand[:1] or ([] if kinds else [("fallback", hunt.fallback(space))]))
 
 
-def _scored(hunt: Hunt, arch: Arch, seconds: float | None, epochs_share: float) -> Score | None:
-    """The score after a short training, whose weights are kept; None when that was stopped."""
+def _scored(hunt: Hunt, arch: Arch, seconds: float | None, epochs_share: float, name: str = "") -> Score | None:
+    """The score after a short training, whose weights are kept; None when that was stopped.
+
+    `name` is for one of several trainings of a network.
+    """
     from ghostfit.nn.pretrained import save_weights
 
-    network = train_shortly(hunt, hunt.fresh(arch), seconds, 1.0, epochs_share)
+    network = train_shortly(hunt, hunt.fresh(arch), seconds, 1.0, epochs_share, name)
     if network is None:
         return None
     save_weights(network, _kept(hunt, arch))

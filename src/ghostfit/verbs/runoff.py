@@ -58,15 +58,22 @@ def hold_run_off(hunt: Hunt, evaluations: list[Evaluation]) -> list[Finalist]:
 
 
 def train_shortly(
-    hunt: Hunt, network: Network, seconds: float | None, rate_share: float, epochs_share: float = EPOCHS_SHARE
+    hunt: Hunt,
+    network: Network,
+    seconds: float | None,
+    rate_share: float,
+    epochs_share: float = EPOCHS_SHARE,
+    name: str = "",
 ) -> Network | None:
     """`network` after a short training on the training split at a share of the usual rate; None when it was stopped.
 
-    It takes `seconds`, or where they are None `epochs_share` of the epochs of the final training.
+    It takes `seconds`, or where they are None `epochs_share` of the epochs of the final training. `name` tells the
+    trainings of one network apart.
     """
     from ghostfit.train.fit import fit
 
-    config, clock, phase = hunt.config, hunt.clock, f"runoff:{network.arch.id}"
+    config, clock = hunt.config, hunt.clock
+    phase = ":".join(filter(None, ["runoff", name, network.arch.id]))
     batches = hunt.material.training(
         ["train"],
         batch_size=config.batch_size,
