@@ -214,9 +214,9 @@ class Ours:
             if small is not None:
                 at_first = score(small, FIRST_SHARE * SMALL_EPOCHS_SHARE)
                 assert wrong_of(at_first) > MOST_WRONG_AT_FIRST, "a small network may be enough here"
-            by_hand = [arch for _, arch in hand_made(space, space.largest()) if is_within(arch)]
+            by_hand = (arch for _, arch in reversed(hand_made(space, space.largest())) if is_within(arch))
             turns = in_turn(kinds, MOST_OF_KINDS, lambda: taken(tried).arch.size_hw)
-            wanted = itertools.chain(turns, by_hand[-1:])
+            wanted = itertools.chain(turns, itertools.islice(by_hand, 1))
         for arch in wanted:
             if arch.id in {evaluation.arch.id for evaluation in tried}:
                 continue

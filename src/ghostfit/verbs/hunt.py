@@ -41,7 +41,6 @@ MOST_SEARCH_BYTES = 400_000_000  # that they may take, decoded and normalised
 NUM_EVIDENCE = {"sandwich": 16, "single": 32}  # networks scored at each shrinking: there are two, or one
 # Settings that ask for a store, or that only one has been tried with: by AdamW it is worth eight points (docs/LOG.md).
 OF_A_STORE = ("store", "weights", "start", "objective", "evaluations", "search_epochs", "optimizer")
-SHORT_RUN_S = 600.0  # below it latencies are measured for a shorter time each
 
 
 def strategy_of(config: SearchConfig, task: str) -> str:
@@ -77,13 +76,8 @@ class Hunt:
         self.limits = Limits(**config.given())
         self.aim = self.limits.tightened()
         self.device = choose_device(config.device)
-        is_short = config.time_s is not None and config.time_s < SHORT_RUN_S
         self.latencies: LatencyStore = latency_store(
-            config.runtime,
-            config.threads,
-            size_hw=material.prepare.size_hw,
-            budget_s=0.1 if is_short else 0.25,
-            run=run,
+            config.runtime, config.threads, size_hw=material.prepare.size_hw, run=run
         )
         if config.store and not run.is_done("space"):
             take_over(run, config.store)
