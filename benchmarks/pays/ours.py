@@ -308,7 +308,7 @@ class Ours:
         """Accuracy of one network with inherited weights, and after a training from fresh ones, on other images."""
         judge = self.evaluator(self.store(), most=MOST_RUN_OFF_IMAGES)
         inherited = judge.score(arch)
-        images, without_val = self.setting.images, ("train", "search")
+        images, without_val = self.setting.rank_images, ("train", "search")
         alone = self.train_fresh(arch, seed=0, images=images, names=without_val)
         found = accuracy(self.setting, self.data, alone, "val", arch.size_hw[0])
         row = {"arch_id": arch.id, "macs": count(arch).macs, "size": arch.size_hw[0]}

@@ -87,7 +87,7 @@ def pieces(name: str, data: Path, results: Path, work: Path, seeds: int) -> Iter
             yield piece(key, lambda limit=limit, o=origin, s=seed: ours.search(limit, o, s))
     if records.get(f"{name}/store"):
         for number, arch in enumerate(ours.ranked()):
-            yield piece(f"rank/{setting.images}/{number:02d}", lambda arch=arch: ours.rank(arch))
+            yield piece(f"rank/{setting.rank_images}/{number:02d}", lambda arch=arch: ours.rank(arch))
     yield piece("bench", lambda: _bench(setting, records))
     if name == "trashnet":
         yield from Specialise(data / setting.data, work / "specialise", records).pieces()

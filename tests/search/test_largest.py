@@ -37,7 +37,7 @@ def test_input_sizes_come_in_turn_the_largest_first_then_the_best_of_them() -> N
     kinds = largest_of_kinds(SPACE, lambda arch: count(arch).macs <= 12e6)
     assert [[arch.size_hw[0] for arch in archs] for archs in kinds] == [[32] * 4, [24] * 4]
     for archs in kinds:
-        assert [count(arch).macs for arch in archs] == sorted((count(arch).macs for arch in archs), reverse=True)
+        assert [sum(len(stage.blocks) for stage in arch.stages) for arch in archs] == [4 + 1, 5 + 1, 5 + 1, 6 + 1]
     for best in (32, 24):
         asked: list[int] = []
         turns = in_turn(kinds, 4, lambda best=best, asked=asked: asked.append(best) or (best, best))
@@ -59,6 +59,12 @@ def test_a_network_that_is_dearer_than_multiply_adds_tell_is_passed_over() -> No
     free = largest_of_kinds(SPACE, lambda arch: count(arch).macs <= most)[0][0]
     other = largest_of_kinds(SPACE, lambda arch: count(arch).macs <= most and arch != free)[0]
     assert free not in other and len(other) == 4
+
+
+def test_without_limits_the_largest_is_first() -> None:
+    for archs in largest_of_kinds(SPACE, lambda arch: True):
+        macs = [count(arch).macs for arch in archs]
+        assert macs == sorted(macs, reverse=True) and macs[1] < 0.9 * macs[0]
 
 
 def test_few_networks_are_measured() -> None:

@@ -33,8 +33,9 @@ def largest_of_kinds(
     seed: int = 0,
     is_over: Callable[[], bool] = lambda: False,
 ) -> list[list[Arch]]:
-    """For each input size, the largest first, a network of each kind that `is_within` accepts, the largest first.
+    """For each input size, the largest first, a network of each kind that `is_within` accepts, the shallowest first.
 
+    Those that use less of the limits come after these, the largest first.
     A kind is an input size with a depth of each stage. Costs are taken to grow about as multiply-adds do: the network
     is the most balanced (`balance`) of those of about as many as the limits allow. Empty where nothing is within.
     """
@@ -49,7 +50,7 @@ def largest_of_kinds(
             likely = count(arch).macs
             arch = _balanced(arch, ordered, is_within)
             found.setdefault(arch.size_hw, []).append(arch)
-    return [sorted(found[size], key=lambda arch: -count(arch).macs) for size in sorted(found, reverse=True)]
+    return [_in_order(found[size]) for size in sorted(found, reverse=True)]
 
 
 def in_turn(kinds: Sequence[Sequence[Arch]], most: int, best_size: Callable[[], tuple[int, int]]) -> Iterator[Arch]:
@@ -72,6 +73,18 @@ def balance(arch: Arch) -> float:
     """
     widths = [arch.stem.out, *(stage.out for stage in arch.stages for _ in stage.blocks)]
     return sum(map(math.log, widths))
+
+
+def _in_order(archs: list[Arch]) -> list[Arch]:
+    """The shallowest of about the most multiply-adds first: it takes the least time to train, and learns no less."""
+    most = max(count(arch).macs for arch in archs)
+
+    def place(arch: Arch) -> tuple[bool, int, int]:
+        macs, num_blocks = count(arch).macs, sum(len(stage.blocks) for stage in arch.stages)
+        is_less = macs < NEARLY * most
+        return is_less, 0 if is_less else num_blocks, -macs
+
+    return sorted(archs, key=place)
 
 
 def _kinds(space: Space, rng: random.Random) -> list[Point]:
