@@ -78,6 +78,23 @@ def test_few_networks_are_measured() -> None:
     assert len(measured) <= 6 * sum(map(len, kinds))
 
 
+@pytest.mark.parametrize("number", [0, 1, 10, 21, 22])
+def test_one_network_that_is_measured_too_dear_hides_no_others(number: int) -> None:
+    most, measured = 25e6, list[str]()
+
+    def is_within(arch: Arch) -> bool:
+        if arch.id not in measured:
+            measured.append(arch.id)
+        return count(arch).macs <= most and measured.index(arch.id) != number
+
+    free = largest_of_kinds(SPACE, lambda arch: count(arch).macs <= most)
+    disturbed = largest_of_kinds(SPACE, is_within)
+    largest = {kind_of(arch): count(arch).macs for arch in itertools.chain.from_iterable(free)}
+    found = {kind_of(arch): count(arch).macs for arch in itertools.chain.from_iterable(disturbed)}
+    assert found.keys() == largest.keys()
+    assert all(macs >= 0.85 * largest[kind] for kind, macs in found.items())
+
+
 def test_nothing_is_found_where_nothing_is_within() -> None:
     assert largest_of_kinds(SPACE, lambda arch: False) == []
     assert list(in_turn([], 4, lambda: (0, 0))) == []

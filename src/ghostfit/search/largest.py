@@ -127,17 +127,26 @@ def _balanced(largest: Arch, ordered: list[Arch], is_within: Callable[[Arch], bo
 
 
 def _last(ordered: list[Arch], is_within: Callable[[Arch], bool], likely: int | None) -> Arch | None:
-    """About the last of the networks that are within, by bisection, which begins at those of `likely` multiply-adds."""
+    """About the last of the networks that are within, by bisection, which begins at those of `likely` multiply-adds.
+
+    Then one beyond is asked: a network that was measured too dear, beside other work, would hide all that lie above it.
+    """
     macs = [count(arch).macs for arch in ordered]
-    low, high = -1, len(ordered)
+    low, high, asked = -1, len(ordered), set()
     if likely is None:
         place, stride = high // 2, high
     else:
         place, stride = max(bisect.bisect_right(macs, likely) - 1, 0), 1
     while high - low > 1 and not (low >= 0 and high < len(ordered) and macs[high] <= ALIKE * macs[low]):
+        asked.add(place)
         if is_within(ordered[place]):
             low, beyond = place, place + stride
         else:
             high, beyond = place, place - stride
         place, stride = beyond if low < beyond < high else (low + high) // 2, 2 * stride
-    return ordered[low] if low >= 0 else None
+    if low < 0:
+        return None
+    beyond = next((i for i in range(high, len(ordered)) if NEARLY * macs[i] > macs[low] and i not in asked), high)
+    if beyond in asked or beyond == len(ordered) or not is_within(ordered[beyond]):
+        return ordered[low]
+    return _last(ordered[beyond:], is_within, None)
