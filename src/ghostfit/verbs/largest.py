@@ -34,10 +34,8 @@ SMALL_SHARE = 0.25  # of the largest one's cost, and of that one's where it is e
 SMALL_TIME_SHARE, SMALL_EPOCHS_SHARE = 0.05, 0.2  # of the time left, or of the epochs, for its training
 FIRST_SHARE = 0.25  # of that training is made first
 MOST_SMALL = 2
-MOST_WRONG, LEAST_JUDGED = (
-    4,
-    200,
-)  # of so few, two standard errors reach down to none; of fewer images many may be wrong
+LEAST_JUDGED = 200  # images, for a small network to be enough
+MOST_WRONG = 4  # of them: two standard errors of so few reach down to none
 MOST_WRONG_AT_FIRST = 10 * MOST_WRONG  # after the first of the training, where the rest is to follow
 
 
