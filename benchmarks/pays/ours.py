@@ -46,7 +46,6 @@ from ghostfit.verbs.largest import (
     SMALL_EPOCHS_SHARE,
     scaled_down,
     taken,
-    wrong_of,
 )
 from ghostfit.verbs.latencies import latency_store
 from ghostfit.verbs.outset import FINE_WIDTHS, WIDTHS, make_outset
@@ -213,7 +212,7 @@ class Ours:
             small = scaled_down(kinds[0][0], lambda arch: costs_of(arch, latencies).latency_ms)
             if small is not None:
                 at_first = score(small, FIRST_SHARE * SMALL_EPOCHS_SHARE)
-                assert wrong_of(at_first) > MOST_WRONG_AT_FIRST, "a small network may be enough here"
+                assert at_first.metric < 1 - MOST_WRONG_AT_FIRST, "a small network may be enough here"
             by_hand = (arch for _, arch in reversed(hand_made(space, space.largest())) if is_within(arch))
             turns = in_turn(kinds, MOST_OF_KINDS, lambda: taken(tried).arch.size_hw)
             wanted = itertools.chain(turns, itertools.islice(by_hand, 1))

@@ -131,14 +131,15 @@ def test_where_a_small_network_leaves_nothing_to_gain_it_is_taken(
     assert {row["origin"] for row in rows} == {"small"} and rows[0]["macs"] <= 2e6
     assert result.arch_id in {row["arch_id"] for row in rows} and result.value > 0.9
     assert "small network is enough" in result.sentence
-    trained = {row["phase"] for row in run.records("metrics.jsonl")}
-    first = {f"runoff:first:{row['arch_id']}" for row in rows}
-    assert first < trained <= {*first, *(f"runoff:{row['arch_id']}" for row in rows), "train"}
+    assert {row["phase"] for row in run.records("metrics.jsonl")} == {
+        *(f"runoff:{row['arch_id']}" for row in rows),
+        "train",
+    }
 
 
 @pytest.mark.parametrize(
     ("wrong", "shares"),
-    [([100, 0], [0.05]), ([41, 0], [0.05]), ([40, 3], [0.05, 0.2]), ([4], [0.05]), ([30, None], [0.05, 0.2])],
+    [([300, 0], [0.05]), ([134, 0], [0.05]), ([133, 3], [0.05, 0.2]), ([4], [0.05]), ([30, None], [0.05, 0.2])],
 )
 def test_a_small_network_far_from_enough_is_given_up_after_a_quarter_of_its_training(
     wrong: list[int | None], shares: list[float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -151,9 +152,29 @@ def test_a_small_network_far_from_enough_is_given_up_after_a_quarter_of_its_trai
         return None if num is None else Score(metric=1 - num / 400, loss=0.1, num_images=400, standard_error=0.01)
 
     monkeypatch.setattr("ghostfit.verbs.largest._scored", scored)
-    score = _score_small(SimpleNamespace(clock=Clock(Run(tmp_path), None)), conv_start(3, (32, 32)), 0)  # type: ignore[arg-type]
+    score = _score_small(_hunt(tmp_path), conv_start(3, (32, 32)), 0)
     assert asked == pytest.approx(shares)
     assert (None if score is None else wrong_of(score)) == wrong[len(shares) - 1]
+
+
+@pytest.mark.parametrize(("num_images", "seconds"), [(3_000, None), (50_000, 120.0)])
+def test_a_quarter_too_short_to_tell_is_left_out(
+    num_images: int, seconds: float | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = []
+
+    def scored(hunt: Any, arch: Any, seconds: float | None, epochs_share: float, name: str) -> Score:
+        asked.append(epochs_share)
+        return Score(metric=0.2, loss=0.1, num_images=400, standard_error=0.01)
+
+    monkeypatch.setattr("ghostfit.verbs.largest._scored", scored)
+    _score_small(_hunt(tmp_path, num_images, seconds), conv_start(3, (32, 32)), 0)
+    assert asked == [0.2]
+
+
+def _hunt(folder: Path, num_images: int = 4_000, seconds: float | None = None) -> Any:
+    material = SimpleNamespace(indices=lambda names: range(num_images))
+    return SimpleNamespace(clock=Clock(Run(folder), seconds), material=material, config=SimpleNamespace(epochs=None))
 
 
 def test_the_smallest_that_is_enough_is_taken_else_of_what_is_alike_a_large_one() -> None:

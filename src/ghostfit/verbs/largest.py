@@ -15,6 +15,7 @@ from ghostfit.arch import Arch
 from ghostfit.event import Event
 from ghostfit.search.limits import main_cost
 from ghostfit.search.start import scale_width, widest_within
+from ghostfit.train.config import DEFAULT_EPOCHS
 from ghostfit.verbs.compare import hand_made
 from ghostfit.verbs.runoff import EPOCHS_SHARE, LEAST_TIME_S, TIME_SHARE, train_shortly
 
@@ -32,11 +33,12 @@ TIMING_SHARE = 0.1  # of the time that is left, for latencies
 SMALL = "small"  # the origin of a network that is tried before the largest
 SMALL_SHARE = 0.25  # of the largest one's cost, and of that one's where it is enough
 SMALL_TIME_SHARE, SMALL_EPOCHS_SHARE = 0.05, 0.2  # of the time left, or of the epochs, for its training
-FIRST_SHARE = 0.25  # of that training is made first
+FIRST_SHARE = 0.25  # of that training is made first, where it is not too short to tell:
+LEAST_FIRST_S, LEAST_FIRST_IMAGES = 5.0, 5000
 MOST_SMALL = 2
 LEAST_JUDGED = 200  # images, for a small network to be enough
 MOST_WRONG = 4  # of them: two standard errors of so few reach down to none
-MOST_WRONG_AT_FIRST = 10 * MOST_WRONG  # after the first of the training, where the rest is to follow
+MOST_WRONG_AT_FIRST = 1 / 3  # a share: after 35 steps 19 % of the digits were wrong, after four times as many 1 %
 
 
 def take_largest(hunt: Hunt) -> tuple[Evaluation, list[Evaluation]]:
@@ -140,12 +142,24 @@ def _try_small(hunt: Hunt, largest: Arch, evaluations: list[Evaluation]) -> None
 
 def _score_small(hunt: Hunt, arch: Arch, number: int) -> Score | None:
     """The score after a quarter of its training where that settles it, else after the whole of it."""
+    score = None
     for step, share in (("first", FIRST_SHARE), ("", 1.0)):
         seconds = hunt.clock.phase_s(f"{SMALL}:{number}:{step}", share * SMALL_TIME_SHARE)
+        if step and _is_short(hunt, seconds):
+            continue
         score = _scored(hunt, arch, seconds, share * SMALL_EPOCHS_SHARE, step)
-        if score is None or is_enough(score) or wrong_of(score) > MOST_WRONG_AT_FIRST:
+        if score is None or is_enough(score) or score.metric < 1 - MOST_WRONG_AT_FIRST:
             break
     return score
+
+
+def _is_short(hunt: Hunt, seconds: float | None) -> bool:
+    """Whether the first part of a small network's training tells nothing."""
+    epochs = getattr(hunt.config, "epochs", None)
+    if seconds is not None and not epochs:
+        return seconds < LEAST_FIRST_S
+    share = FIRST_SHARE * SMALL_EPOCHS_SHARE * (epochs or DEFAULT_EPOCHS)
+    return share * len(hunt.material.indices(["train"])) < LEAST_FIRST_IMAGES
 
 
 def scaled_down(arch: Arch, cost_of: Callable[[Arch], float]) -> Arch | None:
