@@ -120,9 +120,9 @@ def _balanced(largest: Arch, ordered: list[Arch], is_within: Callable[[Arch], bo
     macs = count(largest).macs
     near = [arch for arch in ordered if NEARLY * macs <= count(arch).macs <= macs / NEARLY]
     near.sort(key=balance, reverse=True)
-    least = macs * ALIKE**2  # what is below may be no dearer than `largest`
-    dearer = [arch for arch in near if count(arch).macs > least][:MOST_DEARER]
-    others = [arch for arch in near if count(arch).macs <= least][:MOST_TRIED]
+    alike = macs * ALIKE**2  # what is below may be no dearer than `largest`
+    dearer = [arch for arch in near if count(arch).macs > alike][:MOST_DEARER]
+    others = [arch for arch in near if count(arch).macs <= alike][:MOST_TRIED]
     return next(filter(is_within, sorted([*dearer, *others], key=balance, reverse=True)), largest)
 
 
@@ -146,7 +146,7 @@ def _last(ordered: list[Arch], is_within: Callable[[Arch], bool], likely: int | 
         place, stride = beyond if low < beyond < high else (low + high) // 2, 2 * stride
     if low < 0:
         return None
-    beyond = next((i for i in range(high, len(ordered)) if NEARLY * macs[i] > macs[low] and i not in asked), high)
-    if beyond in asked or beyond == len(ordered) or not is_within(ordered[beyond]):
+    above = next((i for i in range(high, len(ordered)) if NEARLY * macs[i] > macs[low] and i not in asked), None)
+    if above is None or not is_within(ordered[above]):
         return ordered[low]
-    return _last(ordered[beyond:], is_within, None)
+    return _last(ordered[above:], is_within, None)
